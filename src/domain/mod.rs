@@ -1,0 +1,27 @@
+//! The field's words and the shapes that rooms exchange.
+//!
+//! Nothing here performs I/O, awaits, or reads a clock. Cedar's value types are allowed, its evaluator is not:
+//! that is the work of `engine`. A room that needs a word of another room finds it here or not at all.
+
+pub mod evaluation;
+pub mod mapping;
+pub mod plan;
+pub mod projection;
+pub mod reason;
+pub mod record;
+pub mod request;
+pub mod slice;
+pub mod tier;
+pub mod value;
+
+pub use evaluation::{Decision, Evaluation, Evidence, Fields, Obligation, PolicyEffect, PolicyRef, Remedy};
+pub use plan::{EntityPlan, SlicePlan};
+pub use reason::Reason;
+pub use record::{Record, RecordKind};
+pub use request::{Api, CallerName, EntityRef, Mode, Request};
+pub use slice::{FactEntity, Freshness, Loaded, Row, Slice};
+pub use tier::{Receipt, Tier};
+pub use value::{Cell, Value};
+
+/// An instant of the wall clock, in UTC.
+pub use jiff::Timestamp;

@@ -111,6 +111,8 @@ pub struct Window {
     /// A null `from` means active since ever (a bar) instead of never (a right).
     pub from_null_is_open: bool,
     pub to: Option<Bound>,
+    /// A null `to` means over (a standing that needs a date) instead of open-ended.
+    pub to_null_is_over: bool,
     /// `to` itself still counts.
     pub to_inclusive: bool,
     pub revoked: Option<usize>,
@@ -131,7 +133,11 @@ pub struct Bound {
 /// Where an attribute's value comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
-    Column { column: usize, scalar: Scalar, optional: bool },
+    Column {
+        column: usize,
+        scalar: Scalar,
+        optional: bool,
+    },
     /// True while the window is open on the entity's own row.
     Within(Window),
     Constant(Value),
@@ -140,7 +146,10 @@ pub enum Attribute {
     /// True if any active row matches one of these.
     Any(Vec<Selection>),
     /// The members that the selected rows contribute.
-    Set { from: Vec<(Selection, Shape)>, plus_self: bool },
+    Set {
+        from: Vec<(Selection, Shape)>,
+        plus_self: bool,
+    },
     /// The tenant that the principal acts in; absent on every other entity.
     ActingTenant,
 }
@@ -171,7 +180,11 @@ pub enum Shape {
 pub enum Part {
     Column(usize, Scalar),
     /// One member for each word of a list column; an empty list stands for each of `when_empty`.
-    Each { column: usize, scalar: Scalar, when_empty: Arc<[Arc<str>]> },
+    Each {
+        column: usize,
+        scalar: Scalar,
+        when_empty: Arc<[Arc<str>]>,
+    },
     Constant(Value),
 }
 

@@ -1,0 +1,12 @@
+//! The PDP core: an immutable, validated policy bundle and one pure function over it.
+//!
+//! Nothing here awaits, reads a clock or touches a database. What a request needs to know arrives as a
+//! [`crate::domain::Slice`]; what leaves is a [`crate::domain::Evaluation`], not yet recorded and therefore not yet an
+//! answer.
+
+pub mod bundle;
+pub mod problem;
+pub mod reasons;
+pub mod taxonomy;
+
+pub use bundle::Bundle;

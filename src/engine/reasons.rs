@@ -105,6 +105,9 @@ pub struct Purpose {
 pub struct Deadline {
     pub counts: Arc<str>,
     pub limits: Vec<Arc<str>>,
+    /// Used where none of `limits` can be read.
+    #[serde(default, rename = "or")]
+    pub otherwise: Vec<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -177,6 +177,17 @@ fn bound_at(bound: &Bound, cells: &[Cell]) -> Option<Timestamp> {
     Some(zoned.timestamp())
 }
 
+/// Every instant that a window names on a row.
+fn window_instants(window: &Window, cells: &[Cell]) -> Vec<Timestamp> {
+    let revoked = window.revoked.and_then(|column| match cells.get(column) {
+        Some(Cell::Instant(at)) => Some(*at),
+        _ => None,
+    });
+    let from = window.from.as_ref().and_then(|bound| bound_at(bound, cells));
+    let to = window.to.as_ref().and_then(|bound| bound_at(bound, cells));
+    [from, to, revoked].into_iter().flatten().collect()
+}
+
 /// A filter that names no operand of the question: windows are judged by the row alone.
 fn static_match(filter: &Filter, cells: &[Cell]) -> bool {
     filter.0.iter().any(|all| {
@@ -332,6 +343,29 @@ impl<'a> View<'a> {
             | None => {}
         }
         found
+    }
+
+    /// Instants after now and not after `until` at which a window of the slice opens or closes, ascending.
+    pub fn boundaries(&self, until: Timestamp) -> Vec<Timestamp> {
+        let mut instants = BTreeSet::new();
+        for (uid, loaded) in &self.slice.entities {
+            let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string()))
+            else {
+                continue;
+            };
+            for (name, rows) in &entity.relations {
+                let Some(window) = mapping.relations.get(name).and_then(|relation| relation.window.as_ref()) else {
+                    continue;
+                };
+                instants.extend(rows.iter().flat_map(|row| window_instants(window, &row.cells)));
+            }
+            for attribute in mapping.attributes.values() {
+                if let Attribute::Within(window) = attribute {
+                    instants.extend(window_instants(window, &entity.row.cells));
+                }
+            }
+        }
+        instants.into_iter().filter(|instant| *instant > self.now && *instant <= until).collect()
     }
 
     /// The rows that made `parent` a parent of `uid`.

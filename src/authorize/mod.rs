@@ -1,0 +1,157 @@
+//! The use case: authorize one request. The only place that joins engine, entities and audit.
+//!
+//! One bundle, one slice, one clock reading a request. What comes back is recorded, or it does not come back.
+
+mod record;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    audit::{AppendError, Recorded, Trail},
+    clock::Clock,
+    domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, request::Caller},
+    engine::{Bundle, live::Live, question::Question},
+    entities::{Asking, Facts},
+    telemetry::Metrics,
+};
+
+/// Why there is no answer. A deny is not an error: it is an [`Evaluation`].
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizeError {
+    #[error("no policy bundle was ever loaded")]
+    NoBundle,
+    #[error("the record of the decision could not be written")]
+    Unrecorded(#[source] AppendError),
+}
+
+/// Why an outcome was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum OutcomeError {
+    /// Never decided here, or for another caller: the two are not told apart.
+    #[error("no such decision")]
+    Unknown,
+    #[error("the record of the outcome could not be written")]
+    Unrecorded(#[source] AppendError),
+    #[error("the trail could not be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Authorizes requests; one for the whole process, shared.
+#[derive(Debug)]
+pub struct Authorizer {
+    live: Arc<Live>,
+    facts: Arc<Facts>,
+    trail: Arc<Trail>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Facts older than this when the answer would leave allow nothing.
+    staleness: Duration,
+}
+
+impl Authorizer {
+    pub fn new(
+        live: Arc<Live>,
+        facts: Arc<Facts>,
+        trail: Arc<Trail>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        staleness: Duration,
+    ) -> Self {
+        Self { live, facts, trail, clock, metrics, staleness }
+    }
+
+    /// Decides `request`, records the decision and only then returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorizeError`] if nobody decided or the record could not be written; the caller of the API gets a 503.
+    #[tracing::instrument(name = "chaperone.evaluate", skip_all, fields(
+        chaperone.decision.id = %request.decision_id, chaperone.decision.result, chaperone.decision.reason,
+        chaperone.policy.revision, chaperone.action = %request.action, chaperone.resource.type = %request.resource.kind,
+    ))]
+    pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
+        let started = self.clock.elapsed();
+        let bundle = self.live.current().ok_or(AuthorizeError::NoBundle)?;
+        let evaluation = self.evaluate(&bundle, &request, started).await;
+        self.tell(&request, &evaluation);
+        let latency = self.clock.elapsed().saturating_sub(started);
+        let record = record::of(&request, &evaluation, self.clock.now(), latency);
+        let tier = evaluation.durability;
+        let appending = self.clock.elapsed();
+        let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
+        let durability = recorded.receipt().durability;
+        self.metrics.audit_appended(durability, self.clock.elapsed().saturating_sub(appending).as_secs_f64());
+        self.metrics.decided(
+            recorded.value().decision,
+            recorded.value().reason.as_ref(),
+            request.api,
+            self.clock.elapsed().saturating_sub(started).as_secs_f64(),
+        );
+        Ok(recorded)
+    }
+
+    async fn evaluate(&self, bundle: &Bundle, request: &Request, started: Duration) -> Evaluation {
+        let now = self.clock.now();
+        let Ok(question) = bundle.question(request) else {
+            return bundle.denied_without_facts(None, Reason::UNKNOWN_PRINCIPAL);
+        };
+        let plan = bundle.plan(&question);
+        let asking = Asking {
+            principal: question.principal.clone(),
+            resource: question.resource.clone(),
+            now,
+            said_tenant: question.said_tenant.as_deref().map(str::to_owned),
+            asserted: question.asserted.clone(),
+        };
+        let slice = match self.facts.slice(&bundle.mapping, &plan, &asking).await {
+            Ok(slice) => slice,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "facts could not be read: denied");
+                return bundle.denied_without_facts(Some(&question), Reason::DATA_UNAVAILABLE);
+            }
+        };
+        let evaluation = bundle.evaluate(&question, &slice, now);
+        self.in_time(bundle, &question, evaluation, started)
+    }
+
+    /// An allow on facts that are too old to leave is a deny.
+    fn in_time(&self, bundle: &Bundle, question: &Question, evaluation: Evaluation, started: Duration) -> Evaluation {
+        let age = self.clock.elapsed().saturating_sub(started);
+        if !evaluation.decision.is_allow() || age <= self.staleness {
+            return evaluation;
+        }
+        let mut stale = bundle.denied_without_facts(Some(question), Reason::DATA_STALE);
+        stale.facts_revision = evaluation.facts_revision;
+        stale.facts_age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        stale.subject = evaluation.subject;
+        stale
+    }
+
+    fn tell(&self, request: &Request, evaluation: &Evaluation) {
+        let span = tracing::Span::current();
+        span.record("chaperone.decision.result", evaluation.decision.as_str());
+        span.record("chaperone.policy.revision", &*evaluation.policies_revision);
+        if let Some(reason) = &evaluation.reason {
+            span.record("chaperone.decision.reason", reason.as_str());
+        }
+        for policy in &evaluation.policy_errors {
+            self.metrics.policy_failed(policy);
+            tracing::error!(policy = %policy, action = %request.action, "a policy failed to evaluate: denied");
+        }
+    }
+
+    /// Completes the record of a decision with what came of it. A repeat changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OutcomeError::Unknown`] if this caller never got that decision.
+    pub async fn outcome(&self, outcome: Outcome, caller: &Caller) -> Result<Recorded<()>, OutcomeError> {
+        let found =
+            self.trail.decision(&outcome.decision_id).map_err(|source| OutcomeError::Unreadable(Box::new(source)))?;
+        if found.is_none_or(|decision| decision.caller.as_deref() != Some(caller.display_name())) {
+            return Err(OutcomeError::Unknown);
+        }
+        let record = record::of_outcome(&outcome, caller, Record::new(RecordKind::Outcome, self.clock.now()));
+        self.trail.append((), record, Tier::Disk).await.map_err(OutcomeError::Unrecorded)
+    }
+}

@@ -1,0 +1,90 @@
+//! What the trail keeps of a decision: an allow-list, so that nothing slips in by being there.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+use crate::domain::{
+    Evaluation, Outcome, Record, RecordKind, Request,
+    evaluation::Fields,
+    record::{FREE_TEXT_CHARS_MAX, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord},
+    request::Caller,
+};
+
+/// Ids in a record are as long as the request may make them; other words of the caller are cut here.
+const WORD_CHARS_MAX: usize = 256;
+
+pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, latency: Duration) -> Record {
+    let mut record = Record::new(RecordKind::Decision, at);
+    record.decision_id = Some(request.decision_id.clone());
+    record.request_id = Some(cut(&request.request_id, WORD_CHARS_MAX));
+    record.trace_id.clone_from(&request.trace_id);
+    record.caller = Some(request.caller.display_name().to_owned());
+    record.principal = Some(PrincipalRecord {
+        kind: request.subject.kind.clone(),
+        id: request.subject.id.clone(),
+        roles: evaluation.subject.roles.clone(),
+    });
+    record.tenant.clone_from(&evaluation.subject.tenant);
+    record.action = Some(request.action.clone());
+    record.crud = evaluation.subject.crud;
+    record.resource = Some(ResourceRecord { kind: request.resource.kind.clone(), id: request.resource.id.clone() });
+    record.client.clone_from(&evaluation.subject.client);
+    record.fields = fields(request, evaluation.fields.as_ref());
+    record.decision = Some(evaluation.decision);
+    record.reason.clone_from(&evaluation.reason);
+    record.policies = evaluation.policies.iter().map(|policy| policy.id.clone()).collect();
+    record.policies.extend(evaluation.policy_errors.iter().cloned());
+    record.evidence.clone_from(&evaluation.evidence);
+    record.obligations = evaluation.obligations.iter().map(|obligation| obligation.id.clone()).collect();
+    record.grant.clone_from(&evaluation.grant);
+    record.would_have_been_allowed = evaluation.would_have_been_allowed;
+    record.purpose = evaluation.subject.purpose.as_ref().map(|purpose| Arc::from(cut(purpose, WORD_CHARS_MAX)));
+    record.access_reason = text(request, "access_reason").map(|reason| cut(reason, FREE_TEXT_CHARS_MAX));
+    record.session = session(request);
+    record.ip = text(request, "ip").map(|ip| cut(ip, WORD_CHARS_MAX));
+    record.user_agent = text(request, "user_agent").map(|agent| cut(agent, WORD_CHARS_MAX));
+    record.ignored.clone_from(&evaluation.ignored);
+    record.asserted.clone_from(&evaluation.asserted);
+    record.revisions = Some(RevisionsRecord {
+        policies: evaluation.policies_revision.to_string(),
+        facts: evaluation.facts_revision.clone(),
+    });
+    record.facts_age_ms = Some(evaluation.facts_age_ms);
+    record.latency_us = u64::try_from(latency.as_micros()).ok();
+    record
+}
+
+/// The outcome of a decision: counts and, for a disclosure, the texts that an accounting needs (45 CFR 164.528(b)(2)).
+pub(super) fn of_outcome(outcome: &Outcome, caller: &Caller, mut record: Record) -> Record {
+    record.decision_id = Some(outcome.decision_id.clone());
+    record.caller = Some(caller.display_name().to_owned());
+    record.detail = outcome.detail(FREE_TEXT_CHARS_MAX);
+    record
+}
+
+fn fields(request: &Request, fields: Option<&Fields>) -> Option<FieldsRecord> {
+    let requested = request.fields.clone()?;
+    let told = fields.cloned().unwrap_or_default();
+    Some(FieldsRecord { requested, allowed: told.allow, masked: told.mask.into_keys().collect(), denied: told.deny })
+}
+
+fn session(request: &Request) -> Option<SessionRecord> {
+    let session = request.context.get("session")?.as_object()?;
+    Some(SessionRecord {
+        mfa: session.get("mfa").and_then(Json::as_bool),
+        idle_seconds: session.get("idle_seconds").and_then(Json::as_i64),
+        age_seconds: session.get("age_seconds").and_then(Json::as_i64),
+        tenant: session.get("tenant").and_then(Json::as_str).map(|tenant| cut(tenant, WORD_CHARS_MAX)),
+        device_managed: session.get("device_managed").and_then(Json::as_bool),
+    })
+}
+
+fn text<'a>(request: &'a Request, key: &str) -> Option<&'a str> {
+    request.context.get(key).and_then(Json::as_str).filter(|text| !text.trim().is_empty())
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
+}

@@ -1,0 +1,255 @@
+//! One slice, at one instant, before the policies: the answer for one group at a time.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cedar_policy::{Context, Entities, EntityUid, Request, RestrictedExpression};
+use jiff::Timestamp;
+
+use super::{bundle::Bundle, index::Merged, question::{ContextValues, Question}};
+use crate::domain::{
+    Evidence, Reason, Slice, Value,
+    projection::{Projected, View},
+};
+
+/// Asks the policies of one bundle about one slice at one instant.
+pub(super) struct Judge<'a> {
+    pub(super) bundle: &'a Bundle,
+    pub(super) question: &'a Question,
+    pub(super) slice: &'a Slice,
+    pub(super) now: Timestamp,
+    pub(super) view: View<'a>,
+    pub(super) projected: Projected,
+    context: ContextValues,
+    entities: Entities,
+    base: Context,
+}
+
+/// Why no verdict could be formed: the data do not fit, or Cedar could not evaluate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JudgeError {
+    #[error("the facts do not fit the mapping")]
+    Facts(#[from] crate::domain::projection::ProjectError),
+    #[error("cedar refused an entity")]
+    Entity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("policies failed to evaluate")]
+    Policies(Vec<Arc<str>>),
+}
+
+/// What the policies say about one action on one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Allow { permits: Vec<Arc<str>> },
+    Mask { how: Arc<str>, permits: Vec<Arc<str>> },
+    Deny(Denied),
+}
+
+/// A deny with all that explains it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Denied {
+    pub(super) forbids: Vec<Arc<str>>,
+    /// Permits that came near, with the code of the clause that failed.
+    pub(super) near: Vec<(Arc<str>, Reason)>,
+    /// Codes of a required question that was denied.
+    pub(super) required: Vec<Reason>,
+}
+
+/// One action about one group, as policies are asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ask {
+    pub(super) verb: Arc<str>,
+    /// The group that governs; `None` for an action without groups.
+    pub(super) group: Option<Arc<str>>,
+    /// The group as the caller named it.
+    pub(super) asked: Option<Arc<str>>,
+    /// A plain action: `verb` is its whole name.
+    pub(super) plain: bool,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(bundle: &'a Bundle, question: &'a Question, slice: &'a Slice, now: Timestamp, context: &ContextValues) -> Result<Self, JudgeError> {
+        let view = View::new(&bundle.mapping, slice, now, question.said_tenant.as_deref());
+        let projected = view.project()?;
+        let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        list.extend(bundle.action_entities_for(question, &projected));
+        let entities = Entities::from_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        let mut context = context.clone();
+        if bundle.context_has_purpose() && !context.contains_key("purpose") {
+            context.insert("purpose".into(), Value::Text(bundle.default_purpose(&projected.roles)));
+        }
+        let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        Ok(Self { bundle, question, slice, now, view, projected, context, entities, base })
+    }
+
+    /// The purpose that policies see: stated, else the default of the first role; `None` where there is none.
+    pub(super) fn purpose(&self) -> Option<Arc<str>> {
+        match self.context.get("purpose") {
+            Some(Value::Text(purpose)) if !purpose.is_empty() => Some(purpose.clone()),
+            _ => None,
+        }
+    }
+
+    /// Context values for witnesses: what was said, and the group asked about.
+    pub(super) fn context_for(&self, ask: &Ask) -> ContextValues {
+        let mut context = self.context.clone();
+        if let (Some(group), Some(asked)) = (&ask.group, &ask.asked) {
+            context.insert("group".into(), Value::Text(group.clone()));
+            context.insert("asked".into(), Value::Text(asked.clone()));
+        }
+        context
+    }
+
+    /// The rows that made `permits` true for `ask`.
+    pub(super) fn evidence(&self, ask: &Ask, permits: &[Arc<str>]) -> Vec<Evidence> {
+        let context = self.context_for(ask);
+        let mut found: Vec<Evidence> = permits
+            .iter()
+            .flat_map(|permit| self.bundle.clauses.witnesses(permit, &self.question.principal, &self.question.resource, &self.view, &self.projected, &context))
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
+    pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Request, Merged)>, JudgeError> {
+        let Some(request) = self.request(ask, resource)? else { return Ok(None) };
+        let merged = self.bundle.index.evaluate(&request, &self.entities);
+        if !merged.errors.is_empty() {
+            return Err(JudgeError::Policies(merged.errors.iter().map(|(id, _)| id.clone()).collect()));
+        }
+        Ok(Some((request, merged)))
+    }
+
+    fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {
+        let Some(action) = self.bundle.action_of(ask) else { return Ok(None) };
+        if !self.bundle.applies(&action, &self.question.principal, resource) {
+            return Ok(None);
+        }
+        let context = match (&ask.group, &ask.asked) {
+            (Some(group), Some(asked)) => self
+                .base
+                .clone()
+                .merge([
+                    ("group".to_owned(), RestrictedExpression::new_string(group.to_string())),
+                    ("asked".to_owned(), RestrictedExpression::new_string(asked.to_string())),
+                ])
+                .map_err(|source| JudgeError::Entity(Box::new(source)))?,
+            _ => self.base.clone(),
+        };
+        // INVARIANT(schema-checked): the schema is passed always, so that a context of the wrong shape is an error here
+        // and not a policy that quietly reads nothing.
+        Request::new(self.question.principal.clone(), action, resource.clone(), context, Some(&self.bundle.schema))
+            .map(Some)
+            .map_err(|source| JudgeError::Entity(Box::new(source)))
+    }
+
+    /// The verdict on `ask` for the question's resource. `outer` is the verb the caller asked with, for explanations;
+    /// `plainly` judges the same without exceptional access, for what an exception must not carry over to.
+    pub(super) fn verdict(&self, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>) -> Result<Verdict, JudgeError> {
+        let Some((request, merged)) = self.evaluate(ask, &self.question.resource)? else {
+            return Ok(Verdict::Deny(Denied::default()));
+        };
+        if !merged.forbids.is_empty() {
+            return Ok(Verdict::Deny(Denied { forbids: merged.forbids, ..Denied::default() }));
+        }
+        let mut denied = Denied::default();
+        let mut permits = Vec::new();
+        for permit in merged.permits {
+            match self.required(&permit, ask, plainly)? {
+                None => permits.push(permit),
+                Some(codes) => denied.required.extend(codes),
+            }
+        }
+        if !permits.is_empty() {
+            return Ok(Verdict::Allow { permits });
+        }
+        if let Some(masked) = self.masked(ask, &mut denied)? {
+            return Ok(masked);
+        }
+        self.near_misses(&request, ask, plainly, &mut denied)?;
+        Ok(Verdict::Deny(denied))
+    }
+
+    /// A group that may not be read may still be shown masked.
+    fn masked(&self, ask: &Ask, denied: &mut Denied) -> Result<Option<Verdict>, JudgeError> {
+        let masks = !ask.plain && self.bundle.taxonomy.verbs.get(&ask.verb).is_some_and(|verb| verb.masks);
+        let Some(group) = ask.group.as_ref().filter(|_| masks) else { return Ok(None) };
+        let mask = Ask { verb: "mask".into(), ..ask.clone() };
+        let Some((request, merged)) = self.evaluate(&mask, &self.question.resource)? else { return Ok(None) };
+        if !merged.forbids.is_empty() {
+            return Ok(Some(Verdict::Deny(Denied { forbids: merged.forbids, ..Denied::default() })));
+        }
+        if merged.permits.is_empty() {
+            denied.near.extend(self.near(&request));
+            return Ok(None);
+        }
+        let how = self.bundle.taxonomy.groups.get(group).and_then(|group| group.masked_as.clone());
+        Ok(Some(Verdict::Mask { how: how.unwrap_or_else(|| "masked".into()), permits: merged.permits }))
+    }
+
+    /// Whether the question that `permit` requires is denied, and why; `None`: it requires none, or it is allowed.
+    fn required(&self, permit: &Arc<str>, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>) -> Result<Option<Vec<Reason>>, JudgeError> {
+        let Some(required) = self.bundle.policies.get(permit).and_then(|meta| meta.requires.clone()) else { return Ok(None) };
+        let ask = self.bundle.required_ask(&required, ask, &self.question.resource, &self.projected);
+        match plainly(&ask)? {
+            Verdict::Allow { .. } => Ok(None),
+            Verdict::Mask { .. } => Ok(Some(vec![self.bundle.reasons.default.clone()])),
+            Verdict::Deny(denied) => Ok(Some(self.bundle.codes(&denied))),
+        }
+    }
+
+    fn near(&self, request: &Request) -> Vec<(Arc<str>, Reason)> {
+        self.bundle
+            .clauses
+            .near(request, &self.entities)
+            .into_iter()
+            .filter_map(|near| {
+                let meta = self.bundle.policies.get(&near.id)?;
+                let code = match meta.otherwise.as_slice() {
+                    [only] => only.clone(),
+                    several => several.get(near.first_failing_clause).cloned().flatten(),
+                };
+                code.map(|code| (near.id.clone(), code))
+            })
+            .collect()
+    }
+
+    /// Explains a default deny: the clauses that did not hold, and the required questions behind them.
+    fn near_misses(&self, request: &Request, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>, denied: &mut Denied) -> Result<(), JudgeError> {
+        let near = self.near(request);
+        for (permit, _) in &near {
+            if let Some(codes) = self.required(permit, ask, plainly)? {
+                denied.required.extend(codes);
+            }
+        }
+        denied.near.extend(near);
+        Ok(())
+    }
+}
+
+impl Bundle {
+    /// Every code that a deny gives, unrefined.
+    pub(super) fn codes(&self, denied: &Denied) -> Vec<Reason> {
+        let forbids = denied.forbids.iter().filter_map(|id| self.policies.get(id)?.reason.clone());
+        forbids.chain(denied.near.iter().map(|(_, code)| code.clone())).chain(denied.required.iter().cloned()).collect()
+    }
+}
+
+/// Dotted keys -> nested records for Cedar.
+fn nested(values: &ContextValues) -> Vec<(String, RestrictedExpression)> {
+    let mut flat = Vec::new();
+    let mut records: BTreeMap<&str, Vec<(String, RestrictedExpression)>> = BTreeMap::new();
+    for (key, value) in values {
+        match key.split_once('.') {
+            Some((record, field)) => records.entry(record).or_default().push((field.to_owned(), value.to_cedar())),
+            None => flat.push((key.to_string(), value.to_cedar())),
+        }
+    }
+    for (record, fields) in records {
+        // INVARIANT(record-keys): keys come from a `BTreeMap`, so no field is given twice.
+        if let Ok(record_value) = RestrictedExpression::new_record(fields) {
+            flat.push((record.to_owned(), record_value));
+        }
+    }
+    flat
+}

@@ -1,0 +1,240 @@
+//! A request in the bundle's words: which entities, which actions, what the caller may be believed about.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cedar_policy::EntityUid;
+use serde_json::Value as Json;
+
+use super::bundle::Bundle;
+use crate::domain::{
+    EntityRef, Mode, Reason, Request, SlicePlan, Tier, Value,
+    projection::{ProjectError, uid},
+};
+
+/// What is asked, before any fact is known.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub principal: EntityUid,
+    pub resource: EntityUid,
+    pub asked: Asked,
+    pub mode: Mode,
+    pub context: ContextValues,
+    pub said_tenant: Option<Arc<str>>,
+    /// Attributes asserted by a caller that may do so.
+    pub asserted: BTreeMap<EntityUid, BTreeMap<Arc<str>, Value>>,
+    /// `Type.attribute`, for the record.
+    pub asserted_names: Vec<String>,
+    /// What the caller said and is not believed about, for the record.
+    pub ignored: Vec<String>,
+    pub crud: Option<char>,
+    pub durability: Tier,
+}
+
+/// Context values by dotted key (`session.mfa`).
+pub type ContextValues = BTreeMap<Arc<str>, Value>;
+
+/// The action, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A verb asked for each group; `None` asks for the record as a whole.
+    Groups { verb: Arc<str>, names: Option<Vec<String>> },
+    /// A verb that touches one group.
+    Plain { action: Arc<str>, group: Arc<str> },
+    /// An action of a schema without field groups.
+    Bare { action: Arc<str> },
+    /// Denied before any policy is asked; the principal's existence still comes first.
+    Unknown(Reason),
+}
+
+/// Why a request cannot even be denied properly.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    #[error("the principal is of a type that nobody knows")]
+    UnknownPrincipalType,
+    #[error(transparent)]
+    Uid(#[from] ProjectError),
+}
+
+impl Bundle {
+    /// Understands `request`.
+    ///
+    /// # Errors
+    ///
+    /// [`QuestionError`] if the principal's type is unknown: nothing can be loaded, the decision is `unknown_principal`.
+    pub fn question(&self, request: &Request) -> Result<Question, QuestionError> {
+        let principal_type = self.entity_type(&request.subject, request).ok_or(QuestionError::UnknownPrincipalType)?;
+        if !self.principal_types.contains(&principal_type) {
+            return Err(QuestionError::UnknownPrincipalType);
+        }
+        let principal = uid(&principal_type, &request.subject.id)?;
+        let resource_type = self.entity_type(&request.resource, request);
+        let (asked, resource) = match resource_type {
+            Some(kind) => (self.asked(request, &kind), uid(&kind, &request.resource.id)?),
+            // The action is the earlier code: an unknown action on an unknown type is an unknown action.
+            None if !self.knows_action(&request.action) => (Asked::Unknown(Reason::UNKNOWN_ACTION), principal.clone()),
+            None => (Asked::Unknown(Reason::UNKNOWN_RESOURCE), principal.clone()),
+        };
+        let (crud, durability, mode) = self.verb_facts(&asked);
+        let mut question = Question {
+            principal,
+            resource,
+            asked,
+            mode: request.mode.unwrap_or(mode),
+            context: ContextValues::new(),
+            said_tenant: None,
+            asserted: BTreeMap::new(),
+            asserted_names: Vec::new(),
+            ignored: Vec::new(),
+            crud,
+            durability,
+        };
+        self.read_context(request, &mut question);
+        self.read_assertions(request, &mut question);
+        Ok(question)
+    }
+
+    /// What must be loaded to answer `question`.
+    pub fn plan(&self, question: &Question) -> SlicePlan {
+        let actions = match &question.asked {
+            Asked::Unknown(_) => return SlicePlan::default(),
+            Asked::Groups { verb, .. } => self.verb_actions(verb, &question.resource),
+            Asked::Plain { action, .. } => self.plain_actions(action, &question.resource),
+            Asked::Bare { action } => self.action_uid(action).into_iter().collect(),
+        };
+        self.plan_of(&question.principal, &question.resource, &actions)
+    }
+
+    fn entity_type(&self, entity: &EntityRef, request: &Request) -> Option<Arc<str>> {
+        let said = request.caller.types.get(&entity.kind).map_or(entity.kind.as_str(), String::as_str);
+        if let Some((known, _)) = self.mapping.entities.get_key_value(said) {
+            return Some(known.clone());
+        }
+        let qualified = format!("{}{said}", self.namespace);
+        self.mapping.entities.get_key_value(qualified.as_str()).map(|(known, _)| known.clone())
+    }
+
+    fn knows_action(&self, action: &str) -> bool {
+        self.taxonomy.verbs.contains_key(action)
+            || self.taxonomy.actions.get(action).is_some_and(|plain| !plain.internal)
+            || (self.taxonomy.verbs.is_empty() && self.action_uid(action).is_some_and(|uid| self.applies_somewhere(&uid)))
+    }
+
+    fn asked(&self, request: &Request, resource_type: &Arc<str>) -> Asked {
+        let short = self.short_name(resource_type);
+        if let Some((verb, _)) = self.taxonomy.verbs.get_key_value(request.action.as_str()) {
+            return Asked::Groups { verb: verb.clone(), names: request.fields.clone() };
+        }
+        if let Some((action, plain)) = self.taxonomy.actions.get_key_value(request.action.as_str())
+            && !plain.internal
+        {
+            return match plain.on.get(short) {
+                Some(group) => Asked::Plain { action: action.clone(), group: group.clone() },
+                None => Asked::Unknown(Reason::UNKNOWN_ACTION),
+            };
+        }
+        if self.taxonomy.verbs.is_empty() && self.knows_action(&request.action) {
+            return Asked::Bare { action: request.action.as_str().into() };
+        }
+        Asked::Unknown(Reason::UNKNOWN_ACTION)
+    }
+
+    fn verb_facts(&self, asked: &Asked) -> (Option<char>, Tier, Mode) {
+        match asked {
+            Asked::Groups { verb, .. } => match self.taxonomy.verbs.get(verb) {
+                Some(verb) => (Some(verb.crud), verb.durability, verb.mode),
+                None => (None, Tier::Disk, Mode::Strict),
+            },
+            Asked::Plain { action, .. } => match self.taxonomy.actions.get(action) {
+                Some(plain) => (Some(plain.crud), plain.durability, Mode::Strict),
+                None => (None, Tier::Disk, Mode::Strict),
+            },
+            Asked::Bare { .. } | Asked::Unknown(_) => (None, Tier::Process, Mode::Strict),
+        }
+    }
+
+    /// Keeps what the schema marks as the caller's to say, and lists the rest.
+    fn read_context(&self, request: &Request, question: &mut Question) {
+        let mut said: Vec<(String, &Json)> = Vec::new();
+        flatten("", &request.context, &mut said);
+        flatten("action.", &request.action_properties, &mut said);
+        for (key, value) in said {
+            let known = self.caller_context.get_key_value(key.as_str());
+            match known.and_then(|(known, kind)| typed(value, *kind).map(|value| (known.clone(), value))) {
+                Some((key, value)) => {
+                    if &*key == "session.tenant"
+                        && let Value::Text(tenant) = &value
+                    {
+                        question.said_tenant = Some(tenant.clone());
+                    }
+                    // Blank counts as absent: a reason of three spaces is none.
+                    if matches!(&value, Value::Text(text) if text.trim().is_empty()) {
+                        continue;
+                    }
+                    question.context.insert(key, value);
+                }
+                None => question.ignored.push(format!("context.{key}")),
+            }
+        }
+    }
+
+    fn read_assertions(&self, request: &Request, question: &mut Question) {
+        let sides = [
+            (question.principal.clone(), &request.subject_properties, "subject"),
+            (question.resource.clone(), &request.resource_properties, "resource"),
+        ];
+        for (uid, properties, side) in sides {
+            let short = self.short_name(&uid.type_name().to_string()).to_owned();
+            for (name, value) in properties {
+                let pair = format!("{short}.{name}");
+                match scalar(value) {
+                    Some(value) if request.caller.may_assert.contains(&pair) => {
+                        question.asserted.entry(uid.clone()).or_default().insert(name.as_str().into(), value);
+                        question.asserted_names.push(pair);
+                    }
+                    Some(_) | None => question.ignored.push(format!("{side}.{name}")),
+                }
+            }
+        }
+    }
+}
+
+/// The kind of value a context key holds, from the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextKind {
+    Bool,
+    Long,
+    Text,
+}
+
+/// One level of nesting is all that a caller may say (`session.mfa`, `action.soft`).
+fn flatten<'a>(prefix: &str, map: &'a serde_json::Map<String, Json>, out: &mut Vec<(String, &'a Json)>) {
+    for (key, value) in map {
+        match value {
+            Json::Object(inner) if prefix.is_empty() => flatten(&format!("{key}."), inner, out),
+            Json::Null => {}
+            Json::Object(_) | Json::Array(_) | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+                out.push((format!("{prefix}{key}"), value));
+            }
+        }
+    }
+}
+
+/// A value of another kind than the schema's counts as not said: a missing flag is false, a missing number over its limit.
+fn typed(value: &Json, kind: ContextKind) -> Option<Value> {
+    let value = scalar(value)?;
+    match (&value, kind) {
+        (Value::Bool(_), ContextKind::Bool) | (Value::Long(_), ContextKind::Long) | (Value::Text(_), ContextKind::Text) => {
+            Some(value)
+        }
+        _ => None,
+    }
+}
+
+fn scalar(value: &Json) -> Option<Value> {
+    match value {
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::Number(number) => number.as_i64().map(Value::Long),
+        Json::String(text) => Some(Value::Text(text.as_str().into())),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}

@@ -129,6 +129,10 @@ refuse_all() {
   refuse "helm $v: no caller" "callers" "${template[@]}" --set-json 'chaperone.callers=[]'
   refuse "helm $v: caller with the sidecar's user" "own user" "${template[@]}" \
     --set-json 'chaperone.callers=[{"name":"ehr","uids":[65532]}]'
+  refuse "helm $v: caller without a proof" "callers" "${template[@]}" --set-json 'chaperone.callers=[{"name":"ehr"}]'
+  refuse "helm $v: TCP without a token" "tokenSecretRef" "${template[@]}" --set chaperone.sidecar.tcp.enabled=true
+  refuse "helm $v: token without TCP" "tcp.enabled" "${template[@]}" \
+    --set-json 'chaperone.callers=[{"name":"ehr","tokenSecretRef":{"name":"t","key":"t"}}]'
   refuse "helm $v: no database" "urlSecretRef.name" "${template[@]}" --set chaperone.sources.app.urlSecretRef.name=
   refuse "helm $v: trail lost unasked" "acceptEphemeral" "${template[@]}" --set chaperone.audit.persistence=ephemeral
   refuse "helm $v: claim without a name" "existingClaim" "${template[@]}" --set chaperone.audit.persistence=existingClaim

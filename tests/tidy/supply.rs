@@ -69,9 +69,10 @@ impl Rules {
     }
 }
 
-/// `name` or `name@<version`.
+/// `name` or `name:<version`. After an `@`, cargo-deny reads a range otherwise.
 fn ban(value: &str) -> anyhow::Result<(String, Option<String>)> {
-    match value.split_once('@') {
+    anyhow::ensure!(!value.contains('@'), "`{value}`: write the range after a colon");
+    match value.split_once(':') {
         None => Ok((value.to_owned(), None)),
         Some((name, range)) => {
             let below = range.strip_prefix('<').filter(|version| !version.starts_with('='));
@@ -171,7 +172,7 @@ mod tests {
     fn rules() -> Rules {
         Rules::parse(
             "[licenses]\nallow = [\n  \"MIT\", # why\n  \"ISC\",\n  \"A WITH B\",\n]\n[bans]\nwildcards = \"deny\"\n\
-             deny = [\n  # why \"quoted\"\n  { crate = \"openssl\" },\n  { crate = \"jwt@<10.3\" },\n]\n",
+             deny = [\n  # why \"quoted\"\n  { crate = \"openssl\" },\n  { crate = \"jwt:<10.3\" },\n]\n",
         )
         .unwrap()
     }
@@ -199,9 +200,12 @@ mod tests {
     #[test]
     fn lists_that_cannot_be_read_are_an_error() {
         assert!(Rules::parse("").is_err());
+        assert!(
+            Rules::parse("[licenses]\nallow = [\n\"MIT\",\n]\n[bans]\ndeny = [\n{ crate = \"a@<1\" },\n]").is_err()
+        );
         assert!(Rules::parse("[licenses]\nallow = [\n\"MIT\",\n]").is_err());
         assert!(
-            Rules::parse("[licenses]\nallow = [\n\"MIT\",\n]\n[bans]\ndeny = [\n{ crate = \"a@=1\" },\n]").is_err()
+            Rules::parse("[licenses]\nallow = [\n\"MIT\",\n]\n[bans]\ndeny = [\n{ crate = \"a:=1\" },\n]").is_err()
         );
     }
 

@@ -5,7 +5,13 @@ The text of chaperone.yaml: what the values say, with `config` laid over it.
 {{- $values := include "chaperone.sidecar.values" . | fromJson -}}
 {{- $callers := list -}}
 {{- range $caller := $values.callers -}}
-{{- $entry := dict "name" $caller.name "unix" (dict "uids" $caller.uids) -}}
+{{- $entry := dict "name" $caller.name -}}
+{{- with $caller.uids -}}
+{{- $_ := set $entry "unix" (dict "uids" .) -}}
+{{- end -}}
+{{- if $caller.tokenSecretRef -}}
+{{- $_ := set $entry "token_file" (printf "/run/secrets/chaperone/caller-%s-token" $caller.name) -}}
+{{- end -}}
 {{- with $caller.capabilities -}}
 {{- $_ := set $entry "capabilities" . -}}
 {{- end -}}
@@ -15,6 +21,9 @@ The text of chaperone.yaml: what the values say, with `config` laid over it.
   "unix" (dict "path" (printf "%s/pdp.sock" $values.sidecar.socketDir) "mode" "0660")
   "health" (dict "listen" (printf "0.0.0.0:%d" (int $values.sidecar.healthPort)))
 -}}
+{{- if $values.sidecar.tcp.enabled -}}
+{{- $_ := set $server "tcp" (dict "listen" (printf "127.0.0.1:%d" (int $values.sidecar.tcp.port))) -}}
+{{- end -}}
 {{- $policies := dict
   "dir" (ternary "/srv/chaperone/policies" "/usr/share/chaperone/policies" (ne $values.policies.existingConfigMap ""))
   "schemas" (ternary "/srv/chaperone/schemas" "/usr/share/chaperone/schemas" (ne $values.policies.existingSchemasConfigMap ""))

@@ -20,6 +20,18 @@ name of this chart. What the schema cannot say is refused here.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $withToken := 0 -}}
+{{- range $caller := $values.callers -}}
+{{- if $caller.tokenSecretRef -}}
+{{- $withToken = add1 $withToken -}}
+{{- if not $values.sidecar.tcp.enabled -}}
+{{- fail (printf "chaperone-sidecar: caller `%s` has a token, but `sidecar.tcp.enabled` is false; a token counts on TCP alone" $caller.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.sidecar.tcp.enabled (not $withToken) -}}
+{{- fail "chaperone-sidecar: `sidecar.tcp.enabled` without a caller that has a `tokenSecretRef`; on TCP a token is the only proof" -}}
+{{- end -}}
 {{- range $name := list "app" "store" -}}
 {{- if not (index $values.sources $name).urlSecretRef.name -}}
 {{- fail (printf "chaperone-sidecar: `sources.%s.urlSecretRef.name` is empty; name the Secret that holds the database's URL" $name) -}}

@@ -33,6 +33,15 @@ a change. With `audit.persistence: claimTemplate` the trail's volume comes from 
             - key: {{ $ref.key }}
               path: {{ $name }}-url
       {{- end }}
+      {{- range $caller := $values.callers }}
+      {{- with $caller.tokenSecretRef }}
+      - secret:
+          name: {{ tpl .name $ }}
+          items:
+            - key: {{ .key }}
+              path: caller-{{ $caller.name }}-token
+      {{- end }}
+      {{- end }}
 {{- if eq $values.audit.persistence "existingClaim" }}
 - name: chaperone-audit
   persistentVolumeClaim:

@@ -74,6 +74,12 @@ impl Reader {
         Some(c)
     }
 
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.next();
+        }
+    }
+
     fn word(&mut self) -> String {
         let mut word = String::new();
         while let Some(c) = self.peek(0).filter(|c| c.is_alphanumeric() || *c == '_') {
@@ -137,10 +143,10 @@ impl Reader {
         if self.peek(hashes) != Some('"') {
             return false;
         }
-        (0..=hashes).for_each(|_| drop(self.next()));
+        self.skip(hashes + 1);
         while let Some(c) = self.next() {
             if c == '"' && (0..hashes).all(|ahead| self.peek(ahead) == Some('#')) {
-                (0..hashes).for_each(|_| drop(self.next()));
+                self.skip(hashes);
                 break;
             }
         }

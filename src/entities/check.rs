@@ -216,8 +216,9 @@ async fn check_postgres(connection: &mut PgConnection, query: &Checked<'_>, prob
         Ok(statement) => statement,
         Err(error) => return problems.push(query.refused(&error)),
     };
-    // A statement that was given a parameter type has that parameter, used or not: only one without tells.
-    if let Ok(untyped) = connection.prepare(read::postgres_statement(query.query, 1)).await {
+    // A statement that was given a parameter type has that parameter, used or not: only one without tells. Its text
+    // differs, or the statement above would be returned again.
+    if let Ok(untyped) = connection.prepare(read::postgres_statement(query.query, 2)).await {
         query.compare_parameters(untyped.parameters().map(|used| used.right_or_else(<[_]>::len)), problems);
     }
     let returned: Vec<(String, String)> = statement

@@ -1,11 +1,12 @@
 //! The mapping against the databases as they are: every query prepared, every column found, all problems at once.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::{
     Column as _, ConnectOptions, Connection, Executor, PgConnection, SqliteConnection, Statement, Type, TypeInfo,
     postgres::PgTypeInfo,
 };
+use tokio::time::timeout;
 
 use super::{
     decode::postgres_fits,
@@ -34,6 +35,13 @@ pub enum Problem {
     DoubleColumn { database: Source, place: Place, column: Arc<str> },
     /// The column is of a type that cannot be read as the mapping says.
     WrongType { database: Source, place: Place, column: Arc<str>, wanted: CellKind, found: String },
+}
+
+impl Problem {
+    /// The database could not be asked: it may come back by itself. Every other problem needs a change.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 impl fmt::Display for Problem {
@@ -152,7 +160,7 @@ async fn check_source(database: Source, pool: &Pool, queries: &[Checked<'_>], pr
                 Err(cause) => problems.push(unreachable(cause)),
                 Ok(mut connection) => {
                     for query in queries {
-                        check_sqlite(&mut connection, query, problems).await;
+                        check_sqlite(&mut connection, limit, query, problems).await;
                     }
                 }
             }
@@ -167,12 +175,12 @@ async fn check_source(database: Source, pool: &Pool, queries: &[Checked<'_>], pr
                     .map_err(|error| Cause::of(&error))?;
                 Ok((connection, in_recovery))
             };
-            match tokio::time::timeout(limit, connected).await.unwrap_or(Err(Cause::Timeout)) {
+            match timeout(limit, connected).await.unwrap_or(Err(Cause::Timeout)) {
                 Err(cause) => problems.push(unreachable(cause)),
                 Ok((_, true)) => problems.push(Problem::InRecovery { database, address: pool.address.clone() }),
                 Ok((mut connection, false)) => {
                     for query in queries {
-                        check_postgres(&mut connection, query, problems).await;
+                        check_postgres(&mut connection, limit, query, problems).await;
                     }
                     if let Err(error) = connection.close().await {
                         tracing::debug!(cause = %Cause::of(&error), "a connection did not end well");
@@ -183,10 +191,16 @@ async fn check_source(database: Source, pool: &Pool, queries: &[Checked<'_>], pr
     }
 }
 
-async fn check_sqlite(connection: &mut SqliteConnection, query: &Checked<'_>, problems: &mut Vec<Problem>) {
-    let statement = match connection.prepare(read::sqlite_statement(query.query)).await {
-        Ok(statement) => statement,
-        Err(error) => return problems.push(query.refused(&error)),
+async fn check_sqlite(
+    connection: &mut SqliteConnection,
+    limit: Duration,
+    query: &Checked<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let statement = match timeout(limit, connection.prepare(read::sqlite_statement(query.query))).await {
+        Ok(Ok(statement)) => statement,
+        Ok(Err(error)) => return problems.push(query.refused(&error)),
+        Err(_elapsed) => return problems.push(query.unanswered()),
     };
     query.compare_parameters(statement.parameters().map(|used| used.right_or_else(<[_]>::len)), problems);
     let returned: Vec<(String, String)> = statement
@@ -210,15 +224,22 @@ fn sqlite_fits(kind: CellKind, declared: &str) -> bool {
     }
 }
 
-async fn check_postgres(connection: &mut PgConnection, query: &Checked<'_>, problems: &mut Vec<Problem>) {
+async fn check_postgres(
+    connection: &mut PgConnection,
+    limit: Duration,
+    query: &Checked<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let key: PgTypeInfo = <String as Type<sqlx::Postgres>>::type_info();
-    let statement = match connection.prepare_with(read::postgres_statement(query.query, 1), &[key]).await {
-        Ok(statement) => statement,
-        Err(error) => return problems.push(query.refused(&error)),
-    };
+    let statement =
+        match timeout(limit, connection.prepare_with(read::postgres_statement(query.query, 1), &[key])).await {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(error)) => return problems.push(query.refused(&error)),
+            Err(_elapsed) => return problems.push(query.unanswered()),
+        };
     // A statement that was given a parameter type has that parameter, used or not: only one without tells. Its text
     // differs, or the statement above would be returned again.
-    if let Ok(untyped) = connection.prepare(read::postgres_statement(query.query, 2)).await {
+    if let Ok(Ok(untyped)) = timeout(limit, connection.prepare(read::postgres_statement(query.query, 2))).await {
         query.compare_parameters(untyped.parameters().map(|used| used.right_or_else(<[_]>::len)), problems);
     }
     let returned: Vec<(String, String)> = statement
@@ -240,6 +261,10 @@ impl Checked<'_> {
             other => Cause::of(other).to_string(),
         };
         Problem::Query { database: self.database, place: self.place.clone(), words }
+    }
+
+    fn unanswered(&self) -> Problem {
+        Problem::Query { database: self.database, place: self.place.clone(), words: Cause::Timeout.to_string() }
     }
 
     fn compare_parameters(&self, used: Option<usize>, problems: &mut Vec<Problem>) {

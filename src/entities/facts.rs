@@ -150,7 +150,7 @@ impl Facts {
         // INVARIANT(slices): the semaphore is never closed, so a permit always comes.
         let _permit = self.slices.acquire().await;
         let mut gather = Gather::new(mapping, plan, asking, self.rows_max)?;
-        let mut loader = Loader::new(self.app.as_ref(), self.store.as_ref(), &*self.clock, oldest + self.slice_timeout);
+        let mut loader = Loader::new(self.app.as_ref(), self.store.as_ref(), &self.clock, oldest + self.slice_timeout);
         let gathered = Self::gather(&mut gather, &mut loader).await;
         if gathered.is_ok() {
             loader.finish().await;

@@ -8,13 +8,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use cedar_policy::EntityUid;
 
 use super::{
-    error::{FactsError, Place},
+    entry::{Entry, Key, Lead, Own, Referrer, id_of, uid_of},
+    error::FactsError,
     facts::Asking,
     load::{FactKey, Want},
 };
 use crate::domain::{
     Cell, EntityPlan, FactEntity, Loaded, Row, SlicePlan, Value,
-    mapping::{Attribute, EntityMapping, Mapping, ParentId, RowState, Rows, Scalar},
+    mapping::{Attribute, Mapping, Scalar},
     projection,
 };
 
@@ -27,24 +28,6 @@ pub(super) struct Gather<'m> {
     /// Plans whose attributes are not followed yet.
     plans: Vec<(EntityUid, &'m EntityPlan)>,
     wanted: BTreeMap<FactKey, Vec<EntityUid>>,
-}
-
-/// One entity that the plan reached; reached twice, it is loaded once with the relations of both.
-struct Entry<'m> {
-    kind: Arc<str>,
-    mapping: &'m EntityMapping,
-    /// The attribute that led here; `None` for the two entities of the question, which may be absent.
-    referrer: Option<(Arc<str>, Arc<str>)>,
-    own: Own,
-    /// `None`: needed and not there yet.
-    relations: BTreeMap<Arc<str>, Option<Arc<[Row]>>>,
-    has_followed_parents: bool,
-}
-
-enum Own {
-    Unknown,
-    Absent,
-    Present(Row),
 }
 
 impl<'m> Gather<'m> {
@@ -63,8 +46,9 @@ impl<'m> Gather<'m> {
             plans: Vec::new(),
             wanted: BTreeMap::new(),
         };
-        gather.need(asking.principal.clone(), Some(&plan.principal), None)?;
-        gather.need(asking.resource.clone(), Some(&plan.resource), None)?;
+        for (uid, plan) in [(&asking.principal, &plan.principal), (&asking.resource, &plan.resource)] {
+            gather.need(Lead { uid: uid.clone(), plan: Some(plan), referrer: None })?;
+        }
         Ok(gather)
     }
 
@@ -122,7 +106,7 @@ impl<'m> Gather<'m> {
                 None => match (rows.first(), &entry.referrer) {
                     (Some(row), _) => entry.own = Own::Present(row.clone()),
                     (None, None) => entry.own = Own::Absent,
-                    (None, Some((kind, attribute))) => {
+                    (None, Some(Referrer { kind, attribute })) => {
                         return Err(FactsError::Dangling { kind: kind.clone(), attribute: attribute.clone() });
                     }
                 },
@@ -148,12 +132,8 @@ impl<'m> Gather<'m> {
     }
 
     /// Adds an entity, or adds to what is needed about one that is there already.
-    fn need(
-        &mut self,
-        uid: EntityUid,
-        plan: Option<&'m EntityPlan>,
-        referrer: Option<(Arc<str>, Arc<str>)>,
-    ) -> Result<(), FactsError> {
+    fn need(&mut self, lead: Lead<'m>) -> Result<(), FactsError> {
+        let Lead { uid, plan, referrer } = lead;
         if !self.entries.contains_key(&uid) {
             let kind: Arc<str> = uid.type_name().to_string().into();
             let mapping = self.mapping.entity(&kind).ok_or_else(|| FactsError::Unmapped { kind: kind.clone() })?;
@@ -189,12 +169,12 @@ impl<'m> Gather<'m> {
         let mut any = false;
         let mut waiting = Vec::new();
         while let Some((uid, plan)) = self.plans.pop() {
-            match self.targets(&uid, plan)? {
+            match self.leads(&uid, plan)? {
                 None => waiting.push((uid, plan)),
-                Some(targets) => {
+                Some(leads) => {
                     any = true;
-                    for (target, next, referrer) in targets {
-                        self.need(target, Some(next), Some(referrer))?;
+                    for lead in leads {
+                        self.need(lead)?;
                     }
                 }
             }
@@ -203,23 +183,21 @@ impl<'m> Gather<'m> {
         Ok(self.follow_parents()? || any)
     }
 
-    /// The entities that the attributes of one plan hold; `None`: not known yet.
-    #[expect(clippy::type_complexity, reason = "one use, named by its fields there")]
-    fn targets(
-        &self,
-        uid: &EntityUid,
-        plan: &'m EntityPlan,
-    ) -> Result<Option<Vec<(EntityUid, &'m EntityPlan, (Arc<str>, Arc<str>))>>, FactsError> {
-        let mut targets = Vec::new();
-        let Some(entry) = self.entries.get(uid) else { return Ok(Some(targets)) };
+    /// Where the attributes of one plan lead; `None`: not known yet.
+    fn leads(&self, uid: &EntityUid, plan: &'m EntityPlan) -> Result<Option<Vec<Lead<'m>>>, FactsError> {
+        let mut leads = Vec::new();
+        let Some(entry) = self.entries.get(uid) else { return Ok(Some(leads)) };
         for (attribute, next) in &plan.follow {
             match self.target(uid, entry, attribute)? {
                 Target::Unknown => return Ok(None),
                 Target::Nothing => {}
-                Target::Is(target) => targets.push((target, next, (entry.kind.clone(), attribute.clone()))),
+                Target::Is(uid) => {
+                    let referrer = Some(Referrer { kind: entry.kind.clone(), attribute: attribute.clone() });
+                    leads.push(Lead { uid, plan: Some(next), referrer });
+                }
             }
         }
-        Ok(Some(targets))
+        Ok(Some(leads))
     }
 
     fn target(&self, uid: &EntityUid, entry: &Entry<'m>, attribute: &Arc<str>) -> Result<Target, FactsError> {
@@ -273,8 +251,8 @@ impl<'m> Gather<'m> {
             }
         }
         let any = !found.is_empty();
-        for (parent, kind) in found {
-            self.need(parent, None, Some((kind, "parents".into())))?;
+        for lead in found {
+            self.need(lead)?;
         }
         Ok(any)
     }
@@ -284,92 +262,4 @@ enum Target {
     Unknown,
     Nothing,
     Is(EntityUid),
-}
-
-enum Key {
-    Unknown,
-    Null,
-    Is(Arc<str>),
-}
-
-impl Entry<'_> {
-    fn needed_relations(&self) -> Vec<Arc<str>> {
-        match self.own {
-            Own::Absent => Vec::new(),
-            Own::Unknown | Own::Present(_) => {
-                self.relations.iter().filter(|(_, rows)| rows.is_none()).map(|(name, _)| name.clone()).collect()
-            }
-        }
-    }
-
-    /// The cell that a relation goes by.
-    fn key_cell(&self, column: usize, relation: &Arc<str>) -> Result<Key, FactsError> {
-        let Own::Present(row) = &self.own else { return Ok(Key::Unknown) };
-        match row.cells.get(column) {
-            Some(Cell::Null) => Ok(Key::Null),
-            Some(Cell::Text(id)) => Ok(Key::Is(id.clone())),
-            Some(Cell::Int(id)) => Ok(Key::Is(id.to_string().into())),
-            Some(Cell::Bool(_) | Cell::Instant(_) | Cell::List(_)) | None => {
-                let place = Place { kind: self.kind.clone(), relation: Some(relation.clone()) };
-                let column = self.mapping.columns.get(column).map_or_else(|| "?".into(), |column| column.name.clone());
-                Err(FactsError::MissingColumn { place, column })
-            }
-        }
-    }
-
-    /// Those of its parents whose type has parents itself; `None`: not known yet.
-    ///
-    /// Filters are not applied here (they may speak of things that are not loaded yet), so this may be more than the
-    /// projection will use, never less.
-    fn parents_with_parents(
-        &self,
-        mapping: &Mapping,
-        asking: &Asking,
-    ) -> Result<Option<Vec<(EntityUid, Arc<str>)>>, FactsError> {
-        let row = match &self.own {
-            Own::Unknown => return Ok(None),
-            Own::Absent => return Ok(Some(Vec::new())),
-            Own::Present(row) => row,
-        };
-        let mut found = Vec::new();
-        for parent in &self.mapping.parents {
-            if mapping.entity(&parent.kind).is_none_or(|entity| entity.parents.is_empty()) {
-                continue;
-            }
-            let rows: Vec<&Row> = match &parent.from {
-                None => vec![row],
-                Some(selection) => {
-                    let Some(Some(rows)) = self.relations.get(&selection.relation) else { return Ok(None) };
-                    let relation = self.mapping.relations.get(&selection.relation);
-                    let is_active = |row: &&Row| {
-                        relation.is_none_or(|relation| {
-                            matches!(projection::row_state(relation, row, asking.now), RowState::Active { .. })
-                        })
-                    };
-                    rows.iter().filter(|row| selection.rows == Rows::Every || is_active(row)).collect()
-                }
-            };
-            for row in rows {
-                let id = match &parent.id {
-                    ParentId::Constant(id) => Some(id.clone()),
-                    ParentId::Column(column) => match row.cells.get(*column) {
-                        Some(Cell::Text(id)) => Some(id.clone()),
-                        _ => None,
-                    },
-                };
-                if let Some(id) = id {
-                    found.push((uid_of(&parent.kind, &id)?, self.kind.clone()));
-                }
-            }
-        }
-        Ok(Some(found))
-    }
-}
-
-fn id_of(uid: &EntityUid) -> Arc<str> {
-    AsRef::<str>::as_ref(uid.id()).into()
-}
-
-fn uid_of(kind: &Arc<str>, id: &str) -> Result<EntityUid, FactsError> {
-    projection::uid(kind, id).map_err(|_cause| FactsError::TypeName { name: kind.clone() })
 }

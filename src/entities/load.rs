@@ -7,7 +7,7 @@ use sqlx::{PgPool, Sqlite, Transaction};
 
 use super::{
     error::{Cause, FactsError},
-    pool::{Database, Pool},
+    pool::{Database, Pool, SqliteFile},
     read::{self, ReadError},
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 /// Connections that one slice may use at once on PostgreSQL.
 const LANES_MAX: usize = 4;
+
+/// Instructions that SQLite runs before it looks at the clock again: well under a millisecond.
+const INSTRUCTIONS_UNWATCHED: i32 = 10_000;
 
 /// Names one fact: an entity's own row, or the rows of one of its relations.
 ///
@@ -50,7 +53,7 @@ pub(super) type Fact = (FactKey, Arc<[Row]>);
 pub(super) struct Loader<'p> {
     app: Session<'p>,
     store: Session<'p>,
-    clock: &'p dyn Clock,
+    clock: &'p Arc<dyn Clock>,
     /// On the clock's elapsed time: a load that is cut off leaves its connection behind, so none may outlive the slice.
     deadline: Duration,
 }
@@ -68,7 +71,7 @@ impl<'p> Loader<'p> {
     pub(super) fn new(
         app: Option<&'p Pool>,
         store: Option<&'p Pool>,
-        clock: &'p dyn Clock,
+        clock: &'p Arc<dyn Clock>,
         deadline: Duration,
     ) -> Self {
         let session = |source, pool| Session { source, pool, snapshot: None, spent: Duration::ZERO, is_used: false };
@@ -110,7 +113,7 @@ impl Session<'_> {
     async fn load(
         &mut self,
         wants: Vec<Want<'_>>,
-        clock: &dyn Clock,
+        clock: &Arc<dyn Clock>,
         deadline: Duration,
     ) -> Result<Vec<Fact>, FactsError> {
         let Some(first) = wants.first() else { return Ok(Vec::new()) };
@@ -125,10 +128,8 @@ impl Session<'_> {
                 let limit = pool.options.statement_timeout.min(left);
                 let place = first.place();
                 let late = |_elapsed| FactsError::Unavailable { database: self.source, place, cause: Cause::Timeout };
-                tokio::time::timeout(limit, sqlite(&mut self.snapshot, || file.pool(), wants))
-                    .await
-                    .map_err(late)
-                    .flatten()
+                let begin = || begin(file, clock.clone(), deadline);
+                tokio::time::timeout(limit, sqlite(&mut self.snapshot, begin, wants)).await.map_err(late).flatten()
             }
             Database::Postgres { pool: connections, .. } => {
                 // The server's own timeout is the first to fire; a server that stopped answering fires none.
@@ -144,20 +145,35 @@ fn unavailable(want: &Want<'_>, cause: Cause) -> FactsError {
     FactsError::Unavailable { database: want.key.source, place: want.place(), cause }
 }
 
+/// Enters a read transaction, in which nothing runs on past `deadline`.
+///
+/// A future that is dropped does not stop the thread that SQLite runs on, but this does.
+async fn begin(
+    file: &SqliteFile,
+    clock: Arc<dyn Clock>,
+    deadline: Duration,
+) -> Result<Transaction<'static, Sqlite>, Cause> {
+    let pool = file.pool().map_err(|error| Cause::Io(error.kind()))?;
+    let mut transaction = pool.begin().await.map_err(|error| Cause::of(&error))?;
+    let mut handle = transaction.lock_handle().await.map_err(|error| Cause::of(&error))?;
+    handle.set_progress_handler(INSTRUCTIONS_UNWATCHED, move || clock.elapsed() < deadline);
+    drop(handle);
+    Ok(transaction)
+}
+
 /// One after the other on one connection, in one read transaction.
-async fn sqlite(
+async fn sqlite<F>(
     snapshot: &mut Option<Transaction<'static, Sqlite>>,
-    pool: impl FnOnce() -> Result<sqlx::SqlitePool, std::io::Error>,
+    begin: impl FnOnce() -> F,
     wants: Vec<Want<'_>>,
-) -> Result<Vec<Fact>, FactsError> {
+) -> Result<Vec<Fact>, FactsError>
+where
+    F: Future<Output = Result<Transaction<'static, Sqlite>, Cause>>,
+{
     let Some(first) = wants.first() else { return Ok(Vec::new()) };
     let transaction = match snapshot {
         Some(transaction) => transaction,
-        None => {
-            let pool = pool().map_err(|error| unavailable(first, Cause::Io(error.kind())))?;
-            let begun = pool.begin().await.map_err(|error| unavailable(first, Cause::of(&error)))?;
-            snapshot.insert(begun)
-        }
+        None => snapshot.insert(begin().await.map_err(|cause| unavailable(first, cause))?),
     };
     let mut facts = Vec::with_capacity(wants.len());
     for want in wants {

@@ -9,6 +9,7 @@
 
 mod check;
 mod decode;
+mod entry;
 mod error;
 mod facts;
 mod gather;

@@ -50,7 +50,7 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 pub(super) enum Database {
-    Sqlite(SqliteFile),
+    Sqlite(Box<SqliteFile>),
     Postgres { pool: PgPool, connect: Box<PgConnectOptions> },
 }
 
@@ -62,7 +62,7 @@ impl Pool {
             Some("sqlite") => {
                 let connect = SqliteConnectOptions::from_str(url).map_err(unreadable)?;
                 let address = format!("sqlite://{}", connect.get_filename().display());
-                Ok(Self { database: Database::Sqlite(SqliteFile::new(connect, options)), address, options })
+                Ok(Self { database: Database::Sqlite(Box::new(SqliteFile::new(connect, options))), address, options })
             }
             Some("postgres" | "postgresql") => {
                 let connect = postgres_options(PgConnectOptions::from_str(url).map_err(unreadable)?, options);
@@ -160,5 +160,44 @@ impl SqliteFile {
 
     pub(super) fn path(&self) -> PathBuf {
         self.connect.get_filename().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sqlite_file_can_be_read_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await;
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)")
+            .execute(&mut writer.unwrap())
+            .await
+            .unwrap();
+        let pool =
+            Pool::new(Source::App, &format!("sqlite://{}?mode=rwc", path.display()), PoolOptions::default()).unwrap();
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        let pool = file.pool().unwrap();
+        sqlx::query("SELECT * FROM t").fetch_all(&pool).await.unwrap();
+        for write in ["INSERT INTO t VALUES ('x')", "DROP TABLE t", "CREATE TABLE u (id text)"] {
+            let error = sqlx::raw_sql(write).execute(&pool).await.unwrap_err();
+            assert!(error.to_string().contains("readonly"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_has_no_user_password_or_parameters() {
+        let address = |url: &str| Pool::new(Source::App, url, PoolOptions::default()).unwrap().address;
+        assert_eq!(
+            address("postgres://clinic:s3cret@db.example:6432/ehr?sslmode=require&application_name=x"),
+            "postgres://db.example:6432/ehr"
+        );
+        assert_eq!(
+            address("postgresql://clinic:s3cret@localhost/ehr?host=/run/postgresql"),
+            "postgres:///run/postgresql:5432/ehr"
+        );
+        assert_eq!(address("sqlite:///var/lib/clinic/app.db?mode=rw"), "sqlite:///var/lib/clinic/app.db");
     }
 }

@@ -176,6 +176,29 @@ async fn what_is_not_one_select_is_refused() {
 }
 
 #[tokio::test]
+async fn a_sqlite_query_without_end_is_stopped() {
+    let world = World::sqlite().await;
+    let facts = impatient(&world);
+    let mut mapping = clinic();
+    mapping.entities.get_mut("Client").unwrap().query = Some(query(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT c.id, c.tenant_id, c.status, c.created_at, c.portal_user_id FROM n, clients c WHERE c.id = $1 AND i < 0",
+    ));
+    let plan = slice_plan(plan(&[], &[]), plan(&[], &[]));
+    for _ in 0..4 {
+        let error = facts.slice(&mapping, &plan, &asking(&uid("User", "ana"), &uid("Client", "C1"))).await.unwrap_err();
+        assert!(
+            matches!(error, FactsError::Unavailable { cause: Cause::Timeout | Cause::NoConnection, .. }),
+            "{error:?}"
+        );
+    }
+    // All three connections were in such a query: they are free again only if it was stopped.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = ask(&facts).await {
+        assert!(Instant::now() < deadline, "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_replaced_sqlite_file_is_read_anew() {
     let World::Sqlite(sqlite) = World::sqlite().await else { unreachable!() };
     let restored = World::sqlite().await;

@@ -166,11 +166,6 @@ impl Postgres {
         }
     }
 
-    /// Runs SQL as the superuser and waits for it.
-    pub(crate) fn execute(&self, database: &str, sql: &str) {
-        self.psql(database, &["-c", sql]);
-    }
-
     /// A session that runs `sql` and then stays open, holding its locks, until it is dropped.
     pub(crate) fn hold(&self, database: &str, sql: &str) -> Held {
         use std::io::{BufRead, BufReader, Write};

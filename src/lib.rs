@@ -4,6 +4,12 @@
 
 pub mod audit;
 pub mod authorize;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod entities;
+pub mod http;
+pub mod lifecycle;
+pub mod telemetry;

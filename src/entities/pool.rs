@@ -1,0 +1,203 @@
+//! Read-only pools on the databases that facts come from.
+//!
+//! A pool is made without connecting: a database that is away at start is a problem that [`super::Facts::check`]
+//! reports, not a crash. Nothing here can write: SQLite files are opened read-only and `query_only`, PostgreSQL
+//! sessions default to read-only transactions.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+
+use super::error::ConnectError;
+use crate::domain::mapping::Source;
+
+/// Prepared statements kept by a connection: more than a mapping has queries.
+const STATEMENTS_MAX: usize = 512;
+
+/// How a database is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    pub connections: u32,
+    /// A statement, and the wait for a connection, may take this long.
+    pub statement_timeout: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { connections: 8, statement_timeout: Duration::from_secs(1) }
+    }
+}
+
+/// One database, read-only.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) database: Database,
+    /// Where it is, without user, password and parameters.
+    pub(super) address: String,
+    pub(super) options: PoolOptions,
+}
+
+#[derive(Debug)]
+pub(super) enum Database {
+    Sqlite(Box<SqliteFile>),
+    Postgres { pool: PgPool, connect: Box<PgConnectOptions> },
+}
+
+impl Pool {
+    /// Reads the url; connects later.
+    pub(super) fn new(source: Source, url: &str, options: PoolOptions) -> Result<Self, ConnectError> {
+        let unreadable = |cause| ConnectError::Url { database: source, cause };
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => {
+                let connect = SqliteConnectOptions::from_str(url).map_err(unreadable)?;
+                let address = format!("sqlite://{}", connect.get_filename().display());
+                Ok(Self { database: Database::Sqlite(Box::new(SqliteFile::new(connect, options))), address, options })
+            }
+            Some("postgres" | "postgresql") => {
+                let connect = postgres_options(PgConnectOptions::from_str(url).map_err(unreadable)?, options);
+                let place = connect
+                    .get_socket()
+                    .map_or_else(|| connect.get_host().to_owned(), |socket| socket.display().to_string());
+                let address =
+                    format!("postgres://{place}:{}/{}", connect.get_port(), connect.get_database().unwrap_or_default());
+                let pool = postgres_pool(options).connect_lazy_with(connect.clone());
+                Ok(Self { database: Database::Postgres { pool, connect: Box::new(connect) }, address, options })
+            }
+            Some(scheme) => Err(ConnectError::Scheme { database: source, scheme: scheme.chars().take(20).collect() }),
+            None => Err(ConnectError::Scheme { database: source, scheme: String::new() }),
+        }
+    }
+}
+
+fn postgres_options(connect: PgConnectOptions, options: PoolOptions) -> PgConnectOptions {
+    let timeout = options.statement_timeout.as_millis().to_string();
+    connect
+        .application_name("chaperone")
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .options([
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", &timeout),
+            ("idle_in_transaction_session_timeout", &timeout),
+        ])
+        .disable_statement_logging()
+}
+
+fn postgres_pool(options: PoolOptions) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(options.statement_timeout)
+        // A connection that broke while idle is noticed by its next statement, which another one then repeats:
+        // cheaper than a round trip before each.
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // A standby may lag: a revocation committed on the primary would stay unseen.
+                let in_recovery: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await?;
+                if in_recovery { Err(sqlx::Error::Protocol("the server is in recovery".to_owned())) } else { Ok(()) }
+            })
+        })
+}
+
+/// A database file that another process writes, and may replace.
+#[derive(Debug)]
+pub(super) struct SqliteFile {
+    connect: SqliteConnectOptions,
+    options: PoolOptions,
+    opened: Mutex<Option<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    device: u64,
+    inode: u64,
+    pool: SqlitePool,
+}
+
+impl SqliteFile {
+    fn new(connect: SqliteConnectOptions, options: PoolOptions) -> Self {
+        let connect = connect
+            .read_only(true)
+            .create_if_missing(false)
+            .pragma("query_only", "ON")
+            .busy_timeout(options.statement_timeout)
+            .statement_cache_capacity(STATEMENTS_MAX)
+            .disable_statement_logging();
+        Self { connect, options, opened: Mutex::new(None) }
+    }
+
+    /// The pool on the file that stands at the path now. A restore puts another file there: connections to the old
+    /// one would go on answering from it.
+    pub(super) fn pool(&self) -> Result<SqlitePool, io::Error> {
+        let stat = std::fs::metadata(self.path())?;
+        let (device, inode) = (stat.dev(), stat.ino());
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = opened.as_ref()
+            && (opened.device, opened.inode) == (device, inode)
+        {
+            return Ok(opened.pool.clone());
+        }
+        let pool = SqlitePoolOptions::new()
+            .max_connections(self.options.connections)
+            .acquire_timeout(self.options.statement_timeout)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.connect.clone());
+        *opened = Some(Opened { device, inode, pool: pool.clone() });
+        Ok(pool)
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.connect.get_filename().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sqlite_file_can_be_read_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await;
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)")
+            .execute(&mut writer.unwrap())
+            .await
+            .unwrap();
+        let pool =
+            Pool::new(Source::App, &format!("sqlite://{}?mode=rwc", path.display()), PoolOptions::default()).unwrap();
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        let pool = file.pool().unwrap();
+        sqlx::query("SELECT * FROM t").fetch_all(&pool).await.unwrap();
+        for write in ["INSERT INTO t VALUES ('x')", "DROP TABLE t", "CREATE TABLE u (id text)"] {
+            let error = sqlx::raw_sql(write).execute(&pool).await.unwrap_err();
+            assert!(error.to_string().contains("readonly"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_has_no_user_password_or_parameters() {
+        let address = |url: &str| Pool::new(Source::App, url, PoolOptions::default()).unwrap().address;
+        assert_eq!(
+            address("postgres://clinic:s3cret@db.example:6432/ehr?sslmode=require&application_name=x"),
+            "postgres://db.example:6432/ehr"
+        );
+        assert_eq!(
+            address("postgresql://clinic:s3cret@localhost/ehr?host=/run/postgresql"),
+            "postgres:///run/postgresql:5432/ehr"
+        );
+        assert_eq!(address("sqlite:///var/lib/clinic/app.db?mode=rw"), "sqlite:///var/lib/clinic/app.db");
+    }
+}

@@ -1,6 +1,9 @@
 //! The use case: authorize one request. The only place that joins engine, entities and audit.
 
-use crate::{audit::Recorded, domain::{Evaluation, Request}};
+use crate::{
+    audit::Recorded,
+    domain::{Evaluation, Outcome, Request, request::Caller},
+};
 
 /// Why there is no answer. A deny is not an error: it is an [`Evaluation`].
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +11,15 @@ pub enum AuthorizeError {
     #[error("no policy bundle was ever loaded")]
     NoBundle,
     #[error("the record of the decision could not be written")]
+    Unrecorded(#[source] crate::audit::AppendError),
+}
+
+/// Why an outcome was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum OutcomeError {
+    #[error("no decision of this caller has this id")]
+    Unknown,
+    #[error("the record of the outcome could not be written")]
     Unrecorded(#[source] crate::audit::AppendError),
 }
 
@@ -24,5 +36,15 @@ impl Authorizer {
     pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
         drop(request);
         Err(AuthorizeError::NoBundle)
+    }
+
+    /// Records what became of a decision of `caller`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutcomeError::Unknown`] for the id of no decision, or of another caller's.
+    pub async fn outcome(&self, outcome: Outcome, caller: &Caller) -> Result<Recorded<()>, OutcomeError> {
+        drop((outcome, caller.display_name()));
+        Err(OutcomeError::Unknown)
     }
 }

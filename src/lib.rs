@@ -6,3 +6,4 @@ pub mod audit;
 pub mod authorize;
 pub mod clock;
 pub mod domain;
+pub mod http;

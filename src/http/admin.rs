@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    HealthApi, Limits,
+    HealthApi,
     caller::{Callers, Hosts, Token, bearer, is_any, unauthenticated},
     callers_api::require_method,
     error::{ApiError, Code},
@@ -29,7 +29,6 @@ pub struct AdminApi {
     pub tokens: Vec<Token>,
     pub hosts: Hosts,
     pub clock: Arc<dyn Clock>,
-    pub limits: Arc<Limits>,
     pub tasks: TaskTracker,
     /// The state of every room, ids of persons and records aside.
     pub status: Arc<dyn Fn() -> Json + Send + Sync>,

@@ -48,21 +48,27 @@ pub struct CallersApi {
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
+    Metadata,
+    Ask(Ask),
+}
+
+/// What a caller posts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
     Evaluation,
     Evaluations,
     Outcome,
-    Metadata,
     DemoClock,
 }
 
 impl Route {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Evaluation => "/access/v1/evaluation",
-            Self::Evaluations => "/access/v1/evaluations",
-            Self::Outcome => "/access/v1/outcome",
             Self::Metadata => "/.well-known/authzen-configuration",
-            Self::DemoClock => "/demo/v1/clock",
+            Self::Ask(Ask::Evaluation) => "/access/v1/evaluation",
+            Self::Ask(Ask::Evaluations) => "/access/v1/evaluations",
+            Self::Ask(Ask::Outcome) => "/access/v1/outcome",
+            Self::Ask(Ask::DemoClock) => "/demo/v1/clock",
         }
     }
 }
@@ -76,10 +82,10 @@ impl CallersApi {
 
     fn route(&self, path: &str) -> Option<Route> {
         match path {
-            "/access/v1/evaluation" => Some(Route::Evaluation),
-            "/access/v1/evaluations" => Some(Route::Evaluations),
-            "/access/v1/outcome" => Some(Route::Outcome),
-            "/demo/v1/clock" if self.room.demo_clock.is_some() => Some(Route::DemoClock),
+            "/access/v1/evaluation" => Some(Route::Ask(Ask::Evaluation)),
+            "/access/v1/evaluations" => Some(Route::Ask(Ask::Evaluations)),
+            "/access/v1/outcome" => Some(Route::Ask(Ask::Outcome)),
+            "/demo/v1/clock" if self.room.demo_clock.is_some() => Some(Route::Ask(Ask::DemoClock)),
             _ if path == self.metadata.path => Some(Route::Metadata),
             _ => None,
         }
@@ -97,19 +103,23 @@ impl CallersApi {
         let route = self.route(&arrival.path);
         trace.route = route.map_or("", Route::as_str);
         room.hosts.admit(peer, parts)?;
-        if route == Some(Route::Metadata) {
+        let ask = match route {
             // Public by its standard: it says where to ask, and nothing about anybody.
-            require_method(&arrival.method, &Method::GET, "GET")?;
-            return Ok(layers::json_answer(self.metadata.body.clone()));
-        }
+            Some(Route::Metadata) => {
+                require_method(&arrival.method, &Method::GET, "GET")?;
+                return Ok(layers::json_answer(self.metadata.body.clone()));
+            }
+            Some(Route::Ask(ask)) => Some(ask),
+            None => None,
+        };
         let (index, entry) = room.callers.identify(peer, &parts.headers)?;
         trace.caller = Some(entry.name.clone());
-        let route = route.ok_or_else(|| ApiError::new(Code::NotFound, "no such path"))?;
+        let ask = ask.ok_or_else(|| ApiError::new(Code::NotFound, "no such path"))?;
         require_method(&arrival.method, &Method::POST, "POST")?;
         entry.require(Capability::Decide)?;
 
         let decision_id = clock::new_id(&*room.clock).to_string();
-        if matches!(route, Route::Evaluation | Route::Evaluations) {
+        if matches!(ask, Ask::Evaluation | Ask::Evaluations) {
             trace.decision_id = Some(decision_id.clone());
         }
         let asking = Asking {
@@ -120,18 +130,17 @@ impl CallersApi {
         };
         let limits = &room.limits;
         let permit = self.gate.enter(index, limits).await?;
-        let bytes_max = if route == Route::Evaluations { limits.batch_bytes_max } else { limits.body_bytes_max };
+        let bytes_max = if ask == Ask::Evaluations { limits.batch_bytes_max } else { limits.body_bytes_max };
         let body = layers::read_body(&parts.headers, body, bytes_max, limits).await?;
 
         let room = Arc::clone(room);
         let span = tracing::Span::current();
         let work = async move {
-            let answered = match route {
-                Route::Evaluation => authzen::evaluation(room, body, asking).await,
-                Route::Evaluations => authzen::evaluations(room, body, asking).await,
-                Route::Outcome => outcome::outcome(room, body, asking).await,
-                Route::DemoClock => demo::clock(&room, &body),
-                Route::Metadata => Err(ApiError::new(Code::NotFound, "no such path")),
+            let answered = match ask {
+                Ask::Evaluation => authzen::evaluation(room, body, asking).await,
+                Ask::Evaluations => authzen::evaluations(room, body, asking).await,
+                Ask::Outcome => outcome::outcome(room, body, asking).await,
+                Ask::DemoClock => demo::clock(&room, &body),
             };
             drop(permit);
             answered

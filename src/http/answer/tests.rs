@@ -35,7 +35,7 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 fn item(decision: Decision) -> Item {
-    Item::Decided { recorded: recorded(evaluation(decision)), decision_id: "B.0".to_owned() }
+    Item::Decided { recorded: Box::new(recorded(evaluation(decision))), decision_id: "B.0".to_owned() }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) fn single(recorded: &Recorded<Evaluation>, decision_id: &str) -> Resu
 /// One item of a batch that was answered, or that could not be read.
 #[derive(Debug)]
 pub(super) enum Item {
-    Decided { recorded: Recorded<Evaluation>, decision_id: String },
+    Decided { recorded: Box<Recorded<Evaluation>>, decision_id: String },
     Misfit(Misfit),
 }
 

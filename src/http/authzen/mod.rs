@@ -84,7 +84,7 @@ where
         };
         async move {
             match asked {
-                Ok((decision_id, asked)) => Ok(Item::Decided { recorded: asked.await?, decision_id }),
+                Ok((decision_id, asked)) => Ok(Item::Decided { recorded: Box::new(asked.await?), decision_id }),
                 Err(misfit) => Ok(Item::Misfit(misfit)),
             }
         }

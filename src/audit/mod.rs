@@ -17,6 +17,12 @@ impl<T> Recorded<T> {
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
+
+    /// A record that no trail holds, for unit tests of what takes a recorded value.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T, receipt: Receipt) -> Self {
+        Self { value, receipt }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 
 pub mod evaluation;
 pub mod mapping;
+pub mod outcome;
 pub mod plan;
 pub mod projection;
 pub mod reason;
@@ -15,6 +16,7 @@ pub mod tier;
 pub mod value;
 
 pub use evaluation::{Decision, Evaluation, Evidence, Fields, Obligation, PolicyEffect, PolicyRef, Remedy};
+pub use outcome::{Disclosure, Outcome, OutcomeKind};
 pub use plan::{EntityPlan, SlicePlan};
 pub use reason::Reason;
 pub use record::{Record, RecordKind};

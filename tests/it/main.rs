@@ -8,8 +8,11 @@
     reason = "a test stops where it is wrong, and waits by the machine's own clock"
 )]
 
+mod charts;
+mod connections;
 mod facts;
 mod facts_cells;
 mod facts_check;
 mod facts_faults;
 mod helpers;
+mod wire;

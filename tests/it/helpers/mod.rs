@@ -1,6 +1,7 @@
-//! What tests share: databases, and a small mapping over the demo world.
+//! What tests share: databases, raw connections, and a small mapping over the demo world.
 
 pub(crate) mod mapping;
 pub(crate) mod postgres;
+pub(crate) mod raw;
 pub(crate) mod sqlite;
 pub(crate) mod world;

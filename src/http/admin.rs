@@ -1,0 +1,108 @@
+//! The operators' interface, on a listener and with tokens of its own. A caller's credential opens nothing here.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::{Method, request::Parts};
+use hyper::body::Incoming;
+use serde_json::Value as Json;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    HealthApi,
+    caller::{Callers, Hosts, Token, bearer, is_any, unauthenticated},
+    callers_api::require_method,
+    error::{ApiError, Code},
+    layers::{self, Arrival, Trace},
+    serve::{Answer, Handle, Peer},
+};
+use crate::clock::Clock;
+
+/// The longest wait for a barrier: some multiples of the bound on staleness.
+const BARRIER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What a barrier tells: which sources it waited for. An error is the operator's text.
+pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Json, String>> + Send>> + Send + Sync>;
+
+/// Everything that the operators' interface needs.
+#[derive(Clone)]
+pub struct AdminApi {
+    pub tokens: Vec<Token>,
+    pub hosts: Hosts,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: TaskTracker,
+    /// The state of every room, ids of persons and records aside.
+    pub status: Arc<dyn Fn() -> Json + Send + Sync>,
+    /// Returns once a revocation committed before the call can allow nothing here.
+    pub barrier: Barrier,
+    /// Probes and metrics here too: in the demo.
+    pub health: Option<Arc<HealthApi>>,
+}
+
+impl fmt::Debug for AdminApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminApi").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+impl AdminApi {
+    /// Whether one of the tokens is also a caller's: then the listener must not open.
+    pub fn shares_a_token_with(&self, callers: &Callers) -> bool {
+        self.tokens.iter().any(|token| callers.share(token))
+    }
+
+    async fn answer(
+        &self,
+        arrival: &Arrival,
+        trace: &mut Trace,
+        parts: &Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> Result<Answer, ApiError> {
+        self.hosts.admit(peer, parts)?;
+        if let Some((route, answer)) = self.health.as_ref().and_then(|health| health.answer(parts)) {
+            trace.route = route;
+            return answer;
+        }
+        if !bearer(&parts.headers).is_some_and(|token| is_any(&self.tokens, token)) {
+            return Err(unauthenticated());
+        }
+        trace.caller = Some("admin".to_owned());
+        match arrival.path.as_str() {
+            "/admin/v1/status" => {
+                trace.route = "/admin/v1/status";
+                require_method(&arrival.method, &Method::GET, "GET")?;
+                layers::to_json(&(self.status)()).map(layers::json_answer)
+            }
+            "/admin/v1/barrier" => {
+                trace.route = "/admin/v1/barrier";
+                require_method(&arrival.method, &Method::POST, "POST")?;
+                drop(body);
+                layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
+            }
+            _ => Err(ApiError::new(Code::NotFound, "no such path")),
+        }
+    }
+}
+
+async fn reach(barrier: impl Future<Output = Result<Json, String>> + Send) -> Result<Answer, ApiError> {
+    match barrier.await {
+        Ok(sources) => {
+            layers::to_json(&serde_json::json!({ "barrier": "reached", "sources": sources })).map(layers::json_answer)
+        }
+        Err(detail) => Err(ApiError::new(Code::NotReady, detail)),
+    }
+}
+
+impl Handle for AdminApi {
+    async fn handle(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer) -> Answer {
+        let (parts, body) = request.into_parts();
+        let arrival = Arrival::new(&parts, &*self.clock);
+        let span = arrival.span();
+        let answering = async {
+            let mut trace = Trace::default();
+            let result = self.answer(&arrival, &mut trace, &parts, body, &peer).await;
+            arrival.finish(result, &trace, &*self.clock)
+        };
+        tracing::Instrument::instrument(answering, span).await
+    }
+}

@@ -1,0 +1,174 @@
+//! The interface for the applications that ask: every request in the order host, caller, permit, body, question.
+
+use std::sync::Arc;
+
+use http::{Method, request::Parts};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Limits,
+    authzen::{self, Asking, Metadata},
+    caller::{Callers, Capability, Hosts},
+    demo,
+    error::{ApiError, Code},
+    layers::{self, Arrival, Gate, Trace},
+    outcome,
+    serve::{Answer, Handle, Peer},
+};
+use crate::{
+    authorize::Authorizer,
+    clock::{self, Clock, FrozenClock},
+};
+
+/// Everything that the callers' interface needs, as plain data.
+#[derive(Clone, Debug)]
+pub struct Room {
+    pub authorizer: Arc<Authorizer>,
+    pub callers: Arc<Callers>,
+    pub hosts: Hosts,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Arc<Limits>,
+    /// Where requests finish whose caller hung up.
+    pub tasks: TaskTracker,
+    /// The public base URL, as metadata give it.
+    pub base_url: String,
+    /// In the demo alone: the clock that callers may move.
+    pub demo_clock: Option<FrozenClock>,
+}
+
+/// Answers the applications that ask.
+#[derive(Debug)]
+pub struct CallersApi {
+    room: Arc<Room>,
+    gate: Gate,
+    metadata: Metadata,
+}
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Metadata,
+    Ask(Ask),
+}
+
+/// What a caller posts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Evaluation,
+    Evaluations,
+    Outcome,
+    DemoClock,
+}
+
+impl Route {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "/.well-known/authzen-configuration",
+            Self::Ask(Ask::Evaluation) => "/access/v1/evaluation",
+            Self::Ask(Ask::Evaluations) => "/access/v1/evaluations",
+            Self::Ask(Ask::Outcome) => "/access/v1/outcome",
+            Self::Ask(Ask::DemoClock) => "/demo/v1/clock",
+        }
+    }
+}
+
+impl CallersApi {
+    pub fn new(room: Room) -> Self {
+        let gate = Gate::new(room.callers.len(), &room.limits);
+        let metadata = Metadata::new(&room.base_url);
+        Self { room: Arc::new(room), gate, metadata }
+    }
+
+    fn route(&self, path: &str) -> Option<Route> {
+        match path {
+            "/access/v1/evaluation" => Some(Route::Ask(Ask::Evaluation)),
+            "/access/v1/evaluations" => Some(Route::Ask(Ask::Evaluations)),
+            "/access/v1/outcome" => Some(Route::Ask(Ask::Outcome)),
+            "/demo/v1/clock" if self.room.demo_clock.is_some() => Some(Route::Ask(Ask::DemoClock)),
+            _ if path == self.metadata.path => Some(Route::Metadata),
+            _ => None,
+        }
+    }
+
+    async fn answer(
+        &self,
+        arrival: &Arrival,
+        trace: &mut Trace,
+        parts: &Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> Result<Answer, ApiError> {
+        let room = &self.room;
+        let route = self.route(&arrival.path);
+        trace.route = route.map_or("", Route::as_str);
+        room.hosts.admit(peer, parts)?;
+        let ask = match route {
+            // Public by its standard: it says where to ask, and nothing about anybody.
+            Some(Route::Metadata) => {
+                require_method(&arrival.method, &Method::GET, "GET")?;
+                return Ok(layers::json_answer(self.metadata.body.clone()));
+            }
+            Some(Route::Ask(ask)) => Some(ask),
+            None => None,
+        };
+        let (index, entry) = room.callers.identify(peer, &parts.headers)?;
+        trace.caller = Some(entry.name.clone());
+        let ask = ask.ok_or_else(|| ApiError::new(Code::NotFound, "no such path"))?;
+        require_method(&arrival.method, &Method::POST, "POST")?;
+        entry.require(Capability::Decide)?;
+
+        let decision_id = clock::new_id(&*room.clock).to_string();
+        if matches!(ask, Ask::Evaluation | Ask::Evaluations) {
+            trace.decision_id = Some(decision_id.clone());
+        }
+        let asking = Asking {
+            caller: Arc::clone(&entry.caller),
+            request_id: arrival.request_id.clone(),
+            trace_id: arrival.trace_id.clone(),
+            decision_id,
+        };
+        let limits = &room.limits;
+        let permit = self.gate.enter(index, limits).await?;
+        let bytes_max = if ask == Ask::Evaluations { limits.batch_bytes_max } else { limits.body_bytes_max };
+        let body = layers::read_body(&parts.headers, body, bytes_max, limits).await?;
+
+        let room = Arc::clone(room);
+        let span = tracing::Span::current();
+        let work = async move {
+            let answered = match ask {
+                Ask::Evaluation => authzen::evaluation(room, body, asking).await,
+                Ask::Evaluations => authzen::evaluations(room, body, asking).await,
+                Ask::Outcome => outcome::outcome(room, body, asking).await,
+                Ask::DemoClock => demo::clock(&room, &body),
+            };
+            drop(permit);
+            answered
+        };
+        let work = tracing::Instrument::instrument(work, span);
+        layers::within(limits.deadline, &self.room.tasks, work).await.map(layers::json_answer)
+    }
+}
+
+impl Handle for CallersApi {
+    async fn handle(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer) -> Answer {
+        let (parts, body) = request.into_parts();
+        let clock = &*self.room.clock;
+        let arrival = Arrival::new(&parts, clock);
+        let span = arrival.span();
+        let answering = async {
+            let mut trace = Trace::default();
+            let result = self.answer(&arrival, &mut trace, &parts, body, &peer).await;
+            arrival.finish(result, &trace, clock)
+        };
+        tracing::Instrument::instrument(answering, span).await
+    }
+}
+
+/// Refuses other methods, naming the right one.
+pub(super) fn require_method(given: &Method, wanted: &Method, allow: &'static str) -> Result<(), ApiError> {
+    if given == wanted {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::MethodNotAllowed(allow), format!("only {allow} is answered here")))
+}

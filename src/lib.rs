@@ -5,4 +5,5 @@
 pub mod audit;
 pub mod authorize;
 pub mod clock;
+pub mod config;
 pub mod domain;

@@ -1,6 +1,9 @@
 //! The use case: authorize one request. The only place that joins engine, entities and audit.
 
-use crate::{audit::Recorded, domain::{Evaluation, Request}};
+use crate::{
+    audit::Recorded,
+    domain::{Evaluation, Request},
+};
 
 /// Why there is no answer. A deny is not an error: it is an [`Evaluation`].
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,9 @@
 //! Time as a parameter. Nothing else in the project reads a clock; `clippy.toml` refuses it.
 
-use std::{sync::{Arc, Mutex, PoisonError}, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 

@@ -7,3 +7,5 @@ pub mod authorize;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod lifecycle;
+pub mod telemetry;

@@ -131,7 +131,11 @@ pub struct Bound {
 /// Where an attribute's value comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
-    Column { column: usize, scalar: Scalar, optional: bool },
+    Column {
+        column: usize,
+        scalar: Scalar,
+        optional: bool,
+    },
     /// True while the window is open on the entity's own row.
     Within(Window),
     Constant(Value),
@@ -140,7 +144,10 @@ pub enum Attribute {
     /// True if any active row matches one of these.
     Any(Vec<Selection>),
     /// The members that the selected rows contribute.
-    Set { from: Vec<(Selection, Shape)>, plus_self: bool },
+    Set {
+        from: Vec<(Selection, Shape)>,
+        plus_self: bool,
+    },
     /// The tenant that the principal acts in; absent on every other entity.
     ActingTenant,
 }
@@ -171,7 +178,11 @@ pub enum Shape {
 pub enum Part {
     Column(usize, Scalar),
     /// One member for each word of a list column; an empty list stands for each of `when_empty`.
-    Each { column: usize, scalar: Scalar, when_empty: Arc<[Arc<str>]> },
+    Each {
+        column: usize,
+        scalar: Scalar,
+        when_empty: Arc<[Arc<str>]>,
+    },
     Constant(Value),
 }
 

@@ -3,13 +3,19 @@
 //! Deliberately absent: any wall clock (the instant is a parameter) and anything the caller said, except which of the
 //! principal's own tenants the session is in.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 use super::{
-    mapping::{Attribute, Bound, EntityMapping, Filter, Mapping, Operand, Parent, ParentId, Part, Relation, RowState, Rows, Scalar, Selection, Shape, Test, Window},
+    mapping::{
+        Attribute, Bound, EntityMapping, Filter, Mapping, Operand, Parent, ParentId, Part, Relation, RowState, Rows,
+        Scalar, Selection, Shape, Test, Window,
+    },
     slice::{FactEntity, Loaded, Row, Slice},
     value::{Cell, Value},
 };
@@ -74,14 +80,21 @@ pub fn uid(kind: &Arc<str>, id: &str) -> Result<EntityUid, ProjectError> {
 /// The tenants a principal belongs to at `now`, home tenant first, and the one it acts in.
 ///
 /// `None` in second place: it belongs to none, or to several and the session names none of them.
-pub fn acting_tenant(mapping: &Mapping, principal: &FactEntity, now: Timestamp, said: Option<&str>) -> (Vec<Arc<str>>, Option<Arc<str>>) {
+pub fn acting_tenant(
+    mapping: &Mapping,
+    principal: &FactEntity,
+    now: Timestamp,
+    said: Option<&str>,
+) -> (Vec<Arc<str>>, Option<Arc<str>>) {
     let Some(tenancy) = &mapping.tenancy else { return (Vec::new(), None) };
     let Some(entity) = mapping.entity(&tenancy.principal_type) else { return (Vec::new(), None) };
     let mut tenants: Vec<Arc<str>> = Vec::new();
     if let Some(Cell::Text(home)) = tenancy.home_column.and_then(|column| principal.row.cells.get(column)) {
         tenants.push(home.clone());
     }
-    if let (Some(relation), Some(rows)) = (entity.relations.get(&tenancy.relation), principal.relations.get(&tenancy.relation)) {
+    if let (Some(relation), Some(rows)) =
+        (entity.relations.get(&tenancy.relation), principal.relations.get(&tenancy.relation))
+    {
         for row in rows.iter() {
             if !matches!(row_state(relation, row, now), RowState::Active { .. }) {
                 continue;
@@ -138,7 +151,11 @@ fn window_state(window: &Window, cells: &[Cell], now: Timestamp) -> RowState {
     }
     if window.open_if.as_ref().is_some_and(|filter| !static_match(filter, cells)) {
         let at = revoked.or(to).filter(|at| *at <= now);
-        return if counts_as_revoked && window.revoked_if.is_some() { RowState::Revoked { at } } else { RowState::Expired { at } };
+        return if counts_as_revoked && window.revoked_if.is_some() {
+            RowState::Revoked { at }
+        } else {
+            RowState::Expired { at }
+        };
     }
     let until = match (to, revoked) {
         (Some(to), Some(revoked)) => Some(to.min(revoked)),
@@ -187,7 +204,8 @@ impl<'a> View<'a> {
     ///
     /// [`ProjectError`] if a row does not fit the mapping: a required value is null or of another kind.
     pub fn project(&self) -> Result<Projected, ProjectError> {
-        let mut projected = Projected { entities: BTreeMap::new(), tenant: self.tenant.clone(), roles: self.roles.clone() };
+        let mut projected =
+            Projected { entities: BTreeMap::new(), tenant: self.tenant.clone(), roles: self.roles.clone() };
         for (uid, loaded) in &self.slice.entities {
             let Loaded::Present(entity) = loaded else { continue };
             projected.entities.insert(uid.clone(), self.project_one(uid, entity)?);
@@ -217,21 +235,37 @@ impl<'a> View<'a> {
 
     /// `None`: the attribute is optional and absent, or its relation is not part of the slice plan. A policy that
     /// reads what the plan left out then errs, and an error is a deny.
-    fn attribute(&self, uid: &EntityUid, kind: &Arc<str>, mapping: &EntityMapping, entity: &FactEntity, name: &Arc<str>, attribute: &Attribute) -> Result<Option<Value>, ProjectError> {
+    fn attribute(
+        &self,
+        uid: &EntityUid,
+        kind: &Arc<str>,
+        mapping: &EntityMapping,
+        entity: &FactEntity,
+        name: &Arc<str>,
+        attribute: &Attribute,
+    ) -> Result<Option<Value>, ProjectError> {
         match attribute {
             Attribute::Column { column, scalar, optional } => match entity.row.cells.get(*column) {
                 Some(Cell::Null) | None if *optional => Ok(None),
                 Some(Cell::Null) | None => Err(ProjectError::Null { kind: kind.clone(), attribute: name.clone() }),
-                Some(cell) => scalar_value(cell, scalar)?.map_or_else(|| Err(ProjectError::Kind { kind: kind.clone(), attribute: name.clone() }), |value| Ok(Some(value))),
+                Some(cell) => scalar_value(cell, scalar)?.map_or_else(
+                    || Err(ProjectError::Kind { kind: kind.clone(), attribute: name.clone() }),
+                    |value| Ok(Some(value)),
+                ),
             },
-            Attribute::Within(window) => Ok(Some(Value::Bool(matches!(window_state(window, &entity.row.cells, self.now), RowState::Active { .. })))),
+            Attribute::Within(window) => Ok(Some(Value::Bool(matches!(
+                window_state(window, &entity.row.cells, self.now),
+                RowState::Active { .. }
+            )))),
             Attribute::Constant(value) => Ok(Some(value.clone())),
             Attribute::Itself => Ok(Some(Value::Entity(uid.clone()))),
             Attribute::ActingTenant => {
                 if *uid != self.slice.principal {
                     return Ok(None);
                 }
-                let Some((tenant, tenancy)) = self.tenant.as_ref().zip(self.mapping.tenancy.as_ref()) else { return Ok(None) };
+                let Some((tenant, tenancy)) = self.tenant.as_ref().zip(self.mapping.tenancy.as_ref()) else {
+                    return Ok(None);
+                };
                 Ok(Some(Value::Entity(self::uid(&tenancy.tenant_type, tenant)?)))
             }
             Attribute::Any(selections) => {
@@ -285,7 +319,14 @@ impl<'a> View<'a> {
                     }
                 }
             }
-            Some(Attribute::Column { .. } | Attribute::Within(_) | Attribute::Constant(_) | Attribute::Itself | Attribute::ActingTenant) | None => {}
+            Some(
+                Attribute::Column { .. }
+                | Attribute::Within(_)
+                | Attribute::Constant(_)
+                | Attribute::Itself
+                | Attribute::ActingTenant,
+            )
+            | None => {}
         }
         found
     }
@@ -312,15 +353,26 @@ impl<'a> View<'a> {
     }
 
     /// Rows of `selection` in the asked state that pass its filter.
-    fn selected(&self, mapping: &'a EntityMapping, entity: &'a FactEntity, selection: &'a Selection) -> impl Iterator<Item = (&'a Relation, &'a Row, Option<Timestamp>)> {
+    fn selected(
+        &self,
+        mapping: &'a EntityMapping,
+        entity: &'a FactEntity,
+        selection: &'a Selection,
+    ) -> impl Iterator<Item = (&'a Relation, &'a Row, Option<Timestamp>)> {
         let relation = mapping.relations.get(&selection.relation);
         let rows = entity.relations.get(&selection.relation).map_or(&[][..], |rows| &rows[..]);
         relation.into_iter().flat_map(move |relation| {
             rows.iter().filter_map(move |row| {
                 let until = match (row_state(relation, row, self.now), selection.rows) {
                     (RowState::Active { until }, _) => until,
-                    (RowState::NotStarted { .. } | RowState::Expired { .. } | RowState::Revoked { .. }, Rows::Every) => None,
-                    (RowState::NotStarted { .. } | RowState::Expired { .. } | RowState::Revoked { .. }, Rows::Active) => return None,
+                    (
+                        RowState::NotStarted { .. } | RowState::Expired { .. } | RowState::Revoked { .. },
+                        Rows::Every,
+                    ) => None,
+                    (
+                        RowState::NotStarted { .. } | RowState::Expired { .. } | RowState::Revoked { .. },
+                        Rows::Active,
+                    ) => return None,
                 };
                 let passes = selection.filter.as_ref().is_none_or(|filter| self.passes(filter, &row.cells));
                 passes.then_some((relation, row, until))
@@ -334,15 +386,20 @@ impl<'a> View<'a> {
                 let passes = parent.filter.as_ref().is_none_or(|filter| self.passes(filter, &entity.row.cells));
                 if passes { parent_id(&parent.id, &entity.row).into_iter().collect() } else { Vec::new() }
             }
-            Some(selection) => self.selected(mapping, entity, selection).filter_map(|(_, row, _)| parent_id(&parent.id, row)).collect(),
+            Some(selection) => {
+                self.selected(mapping, entity, selection).filter_map(|(_, row, _)| parent_id(&parent.id, row)).collect()
+            }
         }
     }
 
     /// The principal's parents' ids, before roles can be an operand of anything.
     fn principal_roles(&self) -> Vec<Arc<str>> {
         let Some(entity) = self.slice.present(&self.slice.principal) else { return Vec::new() };
-        let Some(mapping) = self.mapping.entity(&self.slice.principal.type_name().to_string()) else { return Vec::new() };
-        let mut roles: Vec<Arc<str>> = mapping.parents.iter().flat_map(|parent| self.parent_ids(mapping, entity, parent)).collect();
+        let Some(mapping) = self.mapping.entity(&self.slice.principal.type_name().to_string()) else {
+            return Vec::new();
+        };
+        let mut roles: Vec<Arc<str>> =
+            mapping.parents.iter().flat_map(|parent| self.parent_ids(mapping, entity, parent)).collect();
         roles.sort();
         roles.dedup();
         roles
@@ -410,7 +467,8 @@ impl Projected {
         self.entities
             .iter()
             .map(|(uid, entity)| {
-                let attributes = entity.attributes.iter().map(|(name, value)| (name.to_string(), value.to_cedar())).collect();
+                let attributes =
+                    entity.attributes.iter().map(|(name, value)| (name.to_string(), value.to_cedar())).collect();
                 Entity::new(uid.clone(), attributes, entity.parents.iter().cloned().collect())
             })
             .collect()
@@ -463,7 +521,10 @@ fn contributed(shape: &Shape, row: &Row) -> Result<Vec<Value>, ProjectError> {
 
 /// A null cell contributes nothing; a cell of another kind is an error, since it may have been meant as a bar.
 fn part_values(part: &Part, row: &Row) -> Result<Vec<Value>, ProjectError> {
-    let wrong = |column: usize| ProjectError::Kind { kind: "relation row".into(), attribute: format!("column {column}").into() };
+    let wrong = |column: usize| ProjectError::Kind {
+        kind: "relation row".into(),
+        attribute: format!("column {column}").into(),
+    };
     match part {
         Part::Constant(value) => Ok(vec![value.clone()]),
         Part::Column(column, scalar) => match row.cells.get(*column) {
@@ -474,7 +535,10 @@ fn part_values(part: &Part, row: &Row) -> Result<Vec<Value>, ProjectError> {
         Part::Each { column, scalar, when_empty } => match row.cells.get(*column) {
             Some(Cell::List(words)) => {
                 let words = if words.is_empty() { when_empty } else { words };
-                words.iter().map(|word| scalar_value(&Cell::Text(word.clone()), scalar)?.ok_or_else(|| wrong(*column))).collect()
+                words
+                    .iter()
+                    .map(|word| scalar_value(&Cell::Text(word.clone()), scalar)?.ok_or_else(|| wrong(*column)))
+                    .collect()
             }
             Some(_) | None => Err(wrong(*column)),
         },

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{evaluation::{Decision, Evidence}, reason::Reason};
+use super::{
+    evaluation::{Decision, Evidence},
+    reason::Reason,
+};
 
 /// The version of the record format, the `v` of every line.
 pub const RECORD_VERSION: u32 = 1;

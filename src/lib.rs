@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod authorize;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -2,6 +2,7 @@
 //!
 //! The floors are described in `docs/architecture.md` and enforced by `tests/tidy.rs`.
 
+pub mod app;
 pub mod audit;
 pub mod authorize;
 pub mod cli;

@@ -9,6 +9,7 @@
 )]
 
 mod charts;
+mod cli;
 mod connections;
 mod facts;
 mod facts_cells;

@@ -1,0 +1,78 @@
+//! What every command finds: the environment, the configuration on demand, a runtime, telemetry.
+
+use std::{future::Future, path::PathBuf, sync::OnceLock, time::Duration};
+
+use owo_colors::OwoColorize;
+
+use super::{exit::Exit, failure::Failure, output::say};
+use crate::{
+    config::{self, Environment, Flag, Input, Loaded, TelemetryConfig},
+    telemetry::{self, InitError, Telemetry},
+};
+
+/// Cedar parses and evaluates by recursion; on the 2 MiB stacks of the default, a policy could end the process.
+pub const STACK_BYTES: usize = 8 * 1024 * 1024;
+
+/// What work on blocking threads may still take when a command is done.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub environment: Environment,
+    telemetry: &'a OnceLock<Telemetry>,
+}
+
+/// Where a command's configuration comes from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file [default: $CHAPERONE_CONFIG, ./chaperone.yaml, /etc/chaperone/chaperone.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Set one key over file and environment, as `server.tcp.listen=127.0.0.1:8380`
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub(super) set: Vec<Flag>,
+}
+
+fn setting(text: &str) -> Result<Flag, String> {
+    let (key, value) = text.split_once('=').ok_or("a key and a value, as `limits.in_flight=64`")?;
+    Ok(Flag { name: format!("--set {key}"), key: key.to_owned(), value: value.to_owned() })
+}
+
+impl<'a> Context<'a> {
+    pub const fn new(environment: Environment, telemetry: &'a OnceLock<Telemetry>) -> Self {
+        Self { environment, telemetry }
+    }
+
+    /// Reads the configuration and says its warnings.
+    pub(super) fn config(&self, args: &ConfigArgs) -> Result<Loaded, Failure> {
+        let input = Input { file: args.config.clone(), environment: self.environment.clone(), flags: args.set.clone() };
+        let loaded = config::load(&input)?;
+        for warning in &loaded.warnings {
+            say(format_args!("{} {warning}", "warning:".yellow().bold()));
+        }
+        Ok(loaded)
+    }
+
+    /// Sets telemetry up, once; the last stage of the process flushes it.
+    pub(super) fn telemetry(&self, config: &TelemetryConfig) -> Result<&'a Telemetry, InitError> {
+        if let Some(telemetry) = self.telemetry.get() {
+            return Ok(telemetry);
+        }
+        let telemetry = telemetry::init(config, &self.environment)?;
+        Ok(self.telemetry.get_or_init(|| telemetry))
+    }
+
+    /// Runs `work` on a runtime of its own, whose threads have stacks that policies fit on.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("chaperone")
+            .thread_stack_size(STACK_BYTES)
+            .build()
+            .map_err(|error| Failure::of(Exit::CannotRun, &error).because("the runtime cannot start"))?;
+        let done = runtime.block_on(work);
+        runtime.shutdown_timeout(RUNTIME_END);
+        Ok(done)
+    }
+}

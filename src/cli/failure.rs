@@ -1,0 +1,92 @@
+//! A failure as a person reads it: what, where, why, and what next.
+
+use std::{error::Error, fmt};
+
+use owo_colors::OwoColorize;
+
+use super::exit::Exit;
+use crate::{config::ConfigError, lifecycle::LifecycleError, telemetry::InitError};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    /// What failed: lowercase, no final stop.
+    pub what: String,
+    /// A file with its line, an address, a folder.
+    pub place: Option<String>,
+    /// The causes, outermost first.
+    pub why: Vec<String>,
+    /// What to do about it.
+    pub next: Option<String>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), place: None, why: Vec::new(), next: None }
+    }
+
+    /// An error with its causes.
+    pub fn of(exit: Exit, error: &dyn Error) -> Self {
+        let mut failure = Self::new(exit, error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failure.why.push(error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.why.push(why.into());
+        self
+    }
+
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", "error:".red().bold(), self.what)?;
+        if let Some(place) = &self.place {
+            write!(f, "\n  {} {place}", "where:".bold())?;
+        }
+        for why in &self.why {
+            write!(f, "\n  {}   {why}", "why:".bold())?;
+        }
+        if let Some(next) = &self.next {
+            write!(f, "\n  {}  {next}", "next:".bold())?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::CannotRun, error.to_string())
+            .next("`chaperone config schema` lists every key; nothing was started")
+    }
+}
+
+impl From<InitError> for Failure {
+    fn from(error: InitError) -> Self {
+        Self::of(Exit::CannotRun, &error)
+    }
+}
+
+impl From<LifecycleError> for Failure {
+    fn from(error: LifecycleError) -> Self {
+        Self::of(Exit::CannotRun, &error)
+    }
+}

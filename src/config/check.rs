@@ -1,0 +1,102 @@
+//! Mistakes that no section can see alone.
+
+use std::collections::BTreeMap;
+
+use super::{Config, reader::Section};
+
+pub(super) fn across_sections(config: &Config, root: &mut Section<'_, '_>) {
+    tcp_needs_a_token(config, root);
+    names_are_unique(config, root);
+    tokens_tell_callers_apart(config, root);
+    peers_tell_callers_apart(config, root);
+    listeners_do_not_collide(config, root);
+    somebody_may_ask(config, root);
+}
+
+fn tcp_needs_a_token(config: &Config, root: &mut Section<'_, '_>) {
+    let any_token = config.callers.iter().any(|caller| !caller.tokens.is_empty());
+    if config.server.tcp.is_some() && !any_token {
+        let hint = "give a caller `token_file: …`, or remove `server.tcp`".to_owned();
+        root.problem_at(&["server", "tcp"], "listens, but no caller has a token", Some(hint));
+    }
+}
+
+fn names_are_unique(config: &Config, root: &mut Section<'_, '_>) {
+    let mut seen = BTreeMap::new();
+    for (index, caller) in config.callers.iter().enumerate() {
+        if let Some(first) = seen.insert(caller.name.as_str(), index)
+            && !caller.name.is_empty()
+        {
+            let message = format!("the name `{}` is taken by callers[{first}]", caller.name);
+            root.problem_at(&["callers", &index.to_string(), "name"], message, None);
+        }
+    }
+}
+
+/// A shared token would make a record name the wrong caller, or let an application administer.
+fn tokens_tell_callers_apart(config: &Config, root: &mut Section<'_, '_>) {
+    let tokens: Vec<(usize, &str, &super::Secret)> = config
+        .callers
+        .iter()
+        .enumerate()
+        .flat_map(|(index, caller)| caller.tokens.iter().map(move |token| (index, caller.name.as_str(), token)))
+        .collect();
+    for (place, (index, name, token)) in tokens.iter().enumerate() {
+        let twin = tokens
+            .iter()
+            .take(place)
+            .find(|(other, _, earlier)| other != index && earlier.matches(token.expose().as_bytes()));
+        if let Some((_, other, _)) = twin {
+            let message = format!("the callers `{other}` and `{name}` have the same token");
+            root.problem_at(&["callers", &index.to_string()], message, Some("give each its own".to_owned()));
+        }
+    }
+    for token in config.server.admin.iter().flat_map(|admin| &admin.tokens) {
+        if let Some((_, name, _)) = tokens.iter().find(|(_, _, other)| other.matches(token.expose().as_bytes())) {
+            let message = format!("the admin listener has the same token as the caller `{name}`");
+            root.problem_at(&["server", "admin"], message, Some("give it one of its own".to_owned()));
+        }
+    }
+}
+
+fn peers_tell_callers_apart(config: &Config, root: &mut Section<'_, '_>) {
+    let mut seen: BTreeMap<(&str, u32), usize> = BTreeMap::new();
+    for (index, caller) in config.callers.iter().enumerate() {
+        let Some(peers) = &caller.unix else { continue };
+        let ids = peers.uids.iter().map(|uid| ("uid", *uid)).chain(peers.gids.iter().map(|gid| ("gid", *gid)));
+        for (kind, id) in ids {
+            if let Some(first) = seen.insert((kind, id), index).filter(|first| *first != index) {
+                let message = format!("{kind} {id} already means callers[{first}]");
+                root.problem_at(&["callers", &index.to_string(), "unix"], message, None);
+            }
+        }
+    }
+}
+
+fn listeners_do_not_collide(config: &Config, root: &mut Section<'_, '_>) {
+    let listeners = [
+        ("tcp", config.server.tcp.as_ref().map(|tcp| tcp.listen)),
+        ("admin", config.server.admin.as_ref().map(|admin| admin.listen)),
+        ("health", config.server.health.as_ref().map(|health| health.listen)),
+    ];
+    for (place, (name, address)) in listeners.iter().enumerate() {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        let collides = |other: &std::net::SocketAddr| {
+            other.port() == address.port()
+                && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+        };
+        if let Some((other, _)) = listeners.iter().take(place).find(|(_, other)| other.as_ref().is_some_and(collides)) {
+            root.problem_at(
+                &["server", name, "listen"],
+                format!("{address} collides with `server.{other}`"),
+                Some("choose another port".to_owned()),
+            );
+        }
+    }
+}
+
+fn somebody_may_ask(config: &Config, root: &mut Section<'_, '_>) {
+    if config.callers.is_empty() {
+        root.warning("callers", "nobody may ask: no caller is configured");
+    }
+}

@@ -1,0 +1,121 @@
+//! Bundles: the first one must be good, later ones go live whole or not at all.
+
+use std::sync::Arc;
+
+use super::{AppError, House};
+use crate::{
+    config::PoliciesConfig,
+    domain::{Record, RecordKind, Tier},
+    engine::{
+        Bundle,
+        bundle::BundlePaths,
+        live::{Live, Reload, ReloadFailure},
+        problem::Problems,
+    },
+    telemetry::{Metrics, ReloadResult},
+    watch,
+};
+
+fn paths(config: &PoliciesConfig) -> BundlePaths {
+    BundlePaths { policies: config.dir.clone(), schemas: config.schemas.clone(), cache: config.cache_dir.clone() }
+}
+
+/// Loads the bundle that the process starts with; warnings are logged, errors end the start.
+pub(super) fn load_first(config: &PoliciesConfig, metrics: &Metrics) -> Result<Live, AppError> {
+    let (bundle, warnings) = Bundle::load(&paths(config)).map_err(AppError::Bundle)?;
+    warn(&warnings);
+    metrics.policies_live(&bundle.revision);
+    Ok(Live::new(bundle))
+}
+
+fn warn(warnings: &Problems) {
+    for warning in &warnings.0 {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Watches the folders and swaps in what changed, off the request threads.
+pub(super) fn watch(house: &Arc<House>) -> Result<(), AppError> {
+    let folders = [house.config.policies.dir.clone(), house.config.policies.schemas.clone()];
+    let mut changes = watch::folders(&folders).map_err(|source| AppError::Watch(Box::new(source)))?;
+    let house = Arc::clone(house);
+    let lifecycle = house.lifecycle.clone();
+    let stopping = house.lifecycle.stages().stopping.clone();
+    lifecycle.watch("policy watch", async move {
+        loop {
+            tokio::select! {
+                changed = changes.recv() => if changed.is_none() { return Err("the watcher of the policy folders ended") },
+                () = stopping.cancelled() => return Ok(()),
+            }
+            let house = Arc::clone(&house);
+            let reloaded = tokio::task::spawn_blocking(move || (reload(&house), house)).await;
+            match reloaded {
+                Ok((outcome, house)) => announce(&house, outcome).await,
+                Err(error) => tracing::error!(%error, "reloading the policies panicked; the last good bundle stays"),
+            }
+        }
+    });
+    Ok(())
+}
+
+enum Outcome {
+    Same,
+    Live(Arc<str>),
+    Refused(Arc<str>, Problems),
+}
+
+fn reload(house: &House) -> Outcome {
+    let paths = paths(&house.config.policies);
+    let found = match paths.digest() {
+        Ok(digest) => digest,
+        Err(problems) => return Outcome::Refused("unreadable".into(), problems),
+    };
+    match house.live.reload_for(&found) {
+        Reload::Same => Outcome::Same,
+        Reload::Load => match Bundle::load(&paths) {
+            Ok((bundle, warnings)) => {
+                warn(&warnings);
+                let revision = bundle.revision.clone();
+                house.live.swap(bundle);
+                Outcome::Live(revision)
+            }
+            Err(problems) => Outcome::Refused(found, problems),
+        },
+    }
+}
+
+/// Says what became of a change: log, metric, readiness, and a record.
+async fn announce(house: &House, outcome: Outcome) {
+    let readiness = &house.lifecycle.readiness;
+    let mut record = Record::new(RecordKind::Policy, house.clock.now());
+    match outcome {
+        Outcome::Same => {
+            house.live.recovered();
+            readiness.ready("policies", "a bundle is live");
+            return;
+        }
+        Outcome::Live(revision) => {
+            house.metrics.policies_live(&revision);
+            house.metrics.reloaded(ReloadResult::Live);
+            readiness.ready("policies", "a bundle is live");
+            tracing::info!(%revision, "a changed bundle is live");
+            record.detail.insert("event".into(), "live".into());
+            record.detail.insert("revision".into(), revision.to_string().into());
+        }
+        Outcome::Refused(revision, problems) => {
+            house.metrics.reloaded(ReloadResult::Refused);
+            let live = house.live.current().map(|bundle| bundle.revision.to_string()).unwrap_or_default();
+            let first = problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default();
+            readiness.degraded("policies", format!("a changed bundle was refused, {live} stays live: {first}"));
+            tracing::error!(refused = %revision, %live, "a changed bundle was refused; the last good one stays:\n{problems}");
+            record.detail.insert("event".into(), "refused".into());
+            record.detail.insert("revision".into(), revision.to_string().into());
+            record.detail.insert("problems".into(), problems.0.len().into());
+            house.live.fail(ReloadFailure { revision, problems, at: house.clock.now() });
+        }
+    }
+    if let Err(error) = house.trail.append((), record, Tier::Disk).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the change of policies could not be recorded");
+    }
+}
+

@@ -1,0 +1,43 @@
+//! Why the process could not start, or had to stop.
+
+use std::path::PathBuf;
+
+use crate::{audit, engine::problem::Problems, entities, http, lifecycle::LifecycleError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("the policy bundle is not valid:\n{0}")]
+    Bundle(Problems),
+    #[error("the database cannot be used")]
+    Connect(#[from] entities::ConnectError),
+    #[error("the mapping does not fit the database:\n{}", .0.join("\n"))]
+    Mapping(Vec<String>),
+    #[error("the audit trail cannot be opened")]
+    Trail(#[from] audit::OpenError),
+    #[error("the audit trail could not be sealed")]
+    Close(#[source] audit::CloseError),
+    #[error("the audit trail stopped: {0}")]
+    TrailStopped(String),
+    #[error("cannot listen")]
+    Bind(#[from] http::BindError),
+    #[error("the callers of the configuration contradict each other")]
+    Callers(#[from] http::caller::CallersError),
+    #[error("a token is empty or too short")]
+    Token,
+    #[error("the admin listener shares a token with a caller")]
+    SharedToken,
+    #[error("cannot watch the policy folders")]
+    Watch(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("cannot write `{path}`")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the demo's database could not be made")]
+    DemoDatabase(#[source] sqlx::Error),
+    #[error("no randomness for a token")]
+    Random(#[source] getrandom::Error),
+}

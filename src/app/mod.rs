@@ -1,0 +1,144 @@
+//! Builds every room once, joins them, and runs until asked to stop.
+//!
+//! Nothing is bound before the configuration, the bundle and the trail are good; nothing is answered before all of them
+//! are. Background work is watched by `lifecycle`: when one worker dies, the process does.
+
+mod bundles;
+pub mod demo;
+mod doors;
+mod error;
+mod facts;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+pub use doors::Listening;
+pub use error::AppError;
+
+use crate::{
+    audit::{Trail, TrailConfig, TrailHealth},
+    authorize::Authorizer,
+    clock::{Clock, FrozenClock},
+    config::Config,
+    engine::live::Live,
+    entities::Facts,
+    lifecycle::{Bounds, Lifecycle},
+    telemetry::Metrics,
+};
+
+/// What one process is made of, beyond its configuration.
+pub struct Start {
+    pub config: Config,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+    /// The demo's clock, which callers may move.
+    pub demo_clock: Option<FrozenClock>,
+    /// Told once every listener is bound and everything is ready to answer.
+    pub on_listening: Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send>,
+}
+
+/// The rooms of a running process, shared by listeners and workers.
+pub(super) struct House {
+    pub(super) config: Config,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) live: Arc<Live>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) trail: Arc<Trail>,
+    pub(super) authorizer: Arc<Authorizer>,
+    pub(super) lifecycle: Lifecycle,
+}
+
+/// Runs the sidecar until it is asked to stop, or until something it cannot do without dies.
+///
+/// # Errors
+///
+/// [`AppError`] says what could not be built or what died; nothing is left half open.
+pub async fn run(start: Start) -> Result<(), AppError> {
+    let (lifecycle, watch) = Lifecycle::new();
+    lifecycle.readiness.expect(&["policies", "facts", "trail"]);
+    let live = Arc::new(bundles::load_first(&start.config.policies, &start.metrics)?);
+    lifecycle.readiness.ready("policies", "a bundle is live");
+    let facts = Arc::new(facts::connect(&start.config, &start.clock, &start.metrics)?);
+    let bundle = live.current();
+    facts::check_first(&facts, bundle.as_deref(), &lifecycle.readiness).await?;
+    let trail = Arc::new(Trail::open(trail_config(&start.config), Arc::clone(&start.clock))?);
+    lifecycle.readiness.ready("trail", "the trail is open");
+    let authorizer = Arc::new(Authorizer::new(
+        Arc::clone(&live),
+        Arc::clone(&facts),
+        Arc::clone(&trail),
+        Arc::clone(&start.clock),
+        start.metrics.clone(),
+        Duration::from_millis(start.config.entities.staleness_ms),
+    ));
+    let house = Arc::new(House {
+        config: start.config,
+        clock: start.clock,
+        metrics: start.metrics,
+        live,
+        facts,
+        trail: Arc::clone(&trail),
+        authorizer,
+        lifecycle: lifecycle.clone(),
+    });
+    let listening = doors::open(&house, start.demo_clock).await?;
+    bundles::watch(&house)?;
+    facts::watch(&house);
+    watch_trail(&house);
+    (start.on_listening)(&listening)?;
+    let ended = watch.run(Bounds::default()).await;
+    // The seal comes last, when no request can append any more; also after a death, so that the trail ends cleanly.
+    let closed = trail.close().await;
+    ended?;
+    closed.map_err(AppError::Close)
+}
+
+fn trail_config(config: &Config) -> TrailConfig {
+    TrailConfig {
+        segment_bytes: config.audit.segment_bytes,
+        sync_after: Duration::from_millis(config.audit.sync_after_ms),
+        quota_bytes: (config.audit.quota_bytes > 0).then_some(config.audit.quota_bytes),
+        strict: config.audit.strict,
+        accept_ephemeral: config.audit.accept_ephemeral,
+        ..TrailConfig::at(&config.audit.dir)
+    }
+}
+
+/// A trail that can no longer write ends the process: no answer without a record.
+fn watch_trail(house: &Arc<House>) {
+    let fatal = house.trail.fatal();
+    let stopping = house.lifecycle.stages().stopping.clone();
+    house.lifecycle.watch("trail", async move {
+        tokio::select! {
+            cause = fatal => Err(AppError::TrailStopped(cause)),
+            () = stopping.cancelled() => Ok(()),
+        }
+    });
+}
+
+impl House {
+    /// The state of every room, for `GET /admin/v1/status`: no ids of people or records.
+    pub(super) fn status(&self) -> serde_json::Value {
+        let trail = self.trail.status();
+        let failure = self.live.last_failure();
+        json!({
+            "schema_version": 1,
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.lifecycle.readiness.report().is_ready(),
+            "policies": {
+                "revision": self.live.current().map(|bundle| bundle.revision.to_string()),
+                "last_reload_failed": failure.map(|failure| failure.problems.to_string()),
+            },
+            "trail": {
+                "writer": trail.writer,
+                "last_seq": trail.last_seq,
+                "synced_seq": trail.synced_seq,
+                "appended": trail.appended,
+                "refused": trail.refused,
+                "health": match trail.health { TrailHealth::Ok => "ok", TrailHealth::Full => "full", TrailHealth::Fatal { .. } => "fatal" },
+            },
+        })
+    }
+}

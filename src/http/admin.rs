@@ -55,7 +55,6 @@ impl AdminApi {
         arrival: &Arrival,
         trace: &mut Trace,
         parts: &Parts,
-        body: Incoming,
         peer: &Peer,
     ) -> Result<Answer, ApiError> {
         self.hosts.admit(peer, parts)?;
@@ -76,7 +75,6 @@ impl AdminApi {
             "/admin/v1/barrier" => {
                 trace.route = "/admin/v1/barrier";
                 require_method(&arrival.method, &Method::POST, "POST")?;
-                drop(body);
                 layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
             }
             _ => Err(ApiError::new(Code::NotFound, "no such path")),
@@ -95,12 +93,14 @@ async fn reach(barrier: impl Future<Output = Result<Json, String>> + Send) -> Re
 
 impl Handle for AdminApi {
     async fn handle(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer) -> Answer {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let arrival = Arrival::new(&parts, &*self.clock);
         let span = arrival.span();
         let answering = async {
             let mut trace = Trace::default();
-            let result = self.answer(&arrival, &mut trace, &parts, body, &peer).await;
+            let result = self.answer(&arrival, &mut trace, &parts, &peer).await;
+            // Nothing here takes a body; one that came is let in, so that the answer gets out.
+            layers::drain(&mut body).await;
             arrival.finish(result, &trace, &*self.clock)
         };
         tracing::Instrument::instrument(answering, span).await

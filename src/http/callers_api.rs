@@ -96,7 +96,7 @@ impl CallersApi {
         arrival: &Arrival,
         trace: &mut Trace,
         parts: &Parts,
-        body: Incoming,
+        body: &mut Incoming,
         peer: &Peer,
     ) -> Result<Answer, ApiError> {
         let room = &self.room;
@@ -152,13 +152,16 @@ impl CallersApi {
 
 impl Handle for CallersApi {
     async fn handle(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer) -> Answer {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let clock = &*self.room.clock;
         let arrival = Arrival::new(&parts, clock);
         let span = arrival.span();
         let answering = async {
             let mut trace = Trace::default();
-            let result = self.answer(&arrival, &mut trace, &parts, body, &peer).await;
+            let result = self.answer(&arrival, &mut trace, &parts, &mut body, &peer).await;
+            if result.as_ref().is_err_and(|error| error.code != Code::BodyTimeout) {
+                layers::drain(&mut body).await;
+            }
             arrival.finish(result, &trace, clock)
         };
         tracing::Instrument::instrument(answering, span).await

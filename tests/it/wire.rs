@@ -177,6 +177,21 @@ async fn a_body_that_does_not_come_is_not_waited_for() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_caller_that_is_still_writing() -> Result<()> {
+    let address = callers_door().await?;
+    let mut line = Line::tcp(address).await?;
+    let length = 512 * 1024;
+    line.send(format!("{POST} HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: {length}\r\n\r\n")).await?;
+    for _ in 0..length / 1024 {
+        line.send([b' '; 1024]).await?;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(line.answer().await?.status, 413);
+    assert_eq!(line.ask("GET /none HTTP/1.1\r\nhost: localhost\r\n", "").await?.status, 401, "and it may go on");
+    Ok(())
+}
+
+#[tokio::test]
 async fn metadata_are_public() -> Result<()> {
     let answer = ask(callers_door().await?, "GET /.well-known/authzen-configuration", "", "").await?;
     assert_eq!(answer.status, 200);

@@ -176,7 +176,7 @@ impl Gate {
 /// Reads a JSON body of at most `bytes_max` bytes, in time.
 pub(super) async fn read_body(
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     bytes_max: usize,
     limits: &Limits,
 ) -> Result<Bytes, ApiError> {
@@ -193,8 +193,32 @@ pub(super) async fn read_body(
     }
 }
 
+/// How much of a refused body is let in and forgotten, and for how long.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+/// Lets in the rest of a body that nobody wants. A connection closed while its caller still writes would lose the
+/// answer, and with it the reason of the refusal.
+pub(super) async fn drain(body: &mut Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    let drained = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(length);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // A caller slower than that loses its answer.
+    tokio::time::timeout(DRAIN_WAIT, drained).await.unwrap_or_default();
+}
+
 /// The whole body, or `None` if it is too long.
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
+async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -10,7 +10,7 @@ use crate::{
         Bundle,
         bundle::BundlePaths,
         live::{Live, Reload, ReloadFailure},
-        problem::Problems,
+        problem::{Problem, Problems},
     },
     telemetry::{Metrics, ReloadResult},
     watch,
@@ -47,40 +47,75 @@ pub(super) fn watch(house: &Arc<House>) -> Result<(), AppError> {
                 changed = changes.recv() => if changed.is_none() { return Err("the watcher of the policy folders ended") },
                 () = stopping.cancelled() => return Ok(()),
             }
-            let house = Arc::clone(&house);
-            let reloaded = tokio::task::spawn_blocking(move || (reload(&house), house)).await;
-            match reloaded {
-                Ok((outcome, house)) => announce(&house, outcome).await,
-                Err(error) => tracing::error!(%error, "reloading the policies panicked; the last good bundle stays"),
+            let found = Arc::clone(&house);
+            match tokio::task::spawn_blocking(move || read(&found)).await {
+                Ok(found) => {
+                    let outcome = take(&house, found).await;
+                    announce(&house, outcome).await;
+                }
+                Err(error) => tracing::error!(%error, "reading the policies panicked; the last good bundle stays"),
             }
         }
     });
     Ok(())
 }
 
+/// What lies in the folders.
+enum Found {
+    Live,
+    KnownBad,
+    Changed(Box<Bundle>),
+    Bad(Option<Arc<str>>, Problems),
+}
+
+/// What became of it.
 enum Outcome {
     Same,
     Live(Arc<str>),
-    Refused(Arc<str>, Problems),
+    Refused(Option<Arc<str>>, Problems),
 }
 
-fn reload(house: &House) -> Outcome {
+/// Parses and validates, away from the threads that answer.
+fn read(house: &House) -> Found {
     let paths = paths(&house.config.policies);
-    let found = match paths.digest() {
+    let digest = match paths.digest() {
         Ok(digest) => digest,
-        Err(problems) => return Outcome::Refused("unreadable".into(), problems),
+        Err(problems) => return Found::Bad(None, problems),
     };
-    match house.live.reload_for(&found) {
-        Reload::Same => Outcome::Same,
+    match house.live.reload_for(&digest) {
+        Reload::Current => Found::Live,
+        Reload::Refused => Found::KnownBad,
         Reload::Load => match Bundle::load(&paths) {
             Ok((bundle, warnings)) => {
                 warn(&warnings);
-                let revision = bundle.revision.clone();
-                house.live.swap(bundle);
-                Outcome::Live(revision)
+                Found::Changed(Box::new(bundle))
             }
-            Err(problems) => Outcome::Refused(found, problems),
+            Err(problems) => Found::Bad(Some(digest), problems),
         },
+    }
+}
+
+/// Swaps a good bundle in, once its mapping fits the databases.
+async fn take(house: &House, found: Found) -> Outcome {
+    match found {
+        Found::Live => {
+            house.live.recovered();
+            house.lifecycle.readiness.ready("policies", "a bundle is live");
+            Outcome::Same
+        }
+        Found::KnownBad => Outcome::Same,
+        Found::Bad(revision, problems) => Outcome::Refused(revision, problems),
+        Found::Changed(bundle) => {
+            let misfits = house.facts.check(&bundle.mapping).await;
+            let misfits: Vec<Problem> =
+                misfits.iter().filter(|misfit| !misfit.is_unreachable()).map(|misfit| Problem::error(misfit.to_string())).collect();
+            let revision = bundle.revision.clone();
+            if !misfits.is_empty() {
+                return Outcome::Refused(Some(revision), Problems(misfits));
+            }
+            house.live.swap(*bundle);
+            Outcome::Live(revision)
+        }
     }
 }
 
@@ -89,11 +124,7 @@ async fn announce(house: &House, outcome: Outcome) {
     let readiness = &house.lifecycle.readiness;
     let mut record = Record::new(RecordKind::Policy, house.clock.now());
     match outcome {
-        Outcome::Same => {
-            house.live.recovered();
-            readiness.ready("policies", "a bundle is live");
-            return;
-        }
+        Outcome::Same => return,
         Outcome::Live(revision) => {
             house.metrics.policies_live(&revision);
             house.metrics.reloaded(ReloadResult::Live);
@@ -107,9 +138,9 @@ async fn announce(house: &House, outcome: Outcome) {
             let live = house.live.current().map(|bundle| bundle.revision.to_string()).unwrap_or_default();
             let first = problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default();
             readiness.degraded("policies", format!("a changed bundle was refused, {live} stays live: {first}"));
-            tracing::error!(refused = %revision, %live, "a changed bundle was refused; the last good one stays:\n{problems}");
+            tracing::error!(refused = revision.as_deref().unwrap_or("unreadable"), %live, "a changed bundle was refused; the last good one stays:\n{problems}");
             record.detail.insert("event".into(), "refused".into());
-            record.detail.insert("revision".into(), revision.to_string().into());
+            record.detail.insert("revision".into(), revision.as_deref().unwrap_or("unreadable").into());
             record.detail.insert("problems".into(), problems.0.len().into());
             house.live.fail(ReloadFailure { revision, problems, at: house.clock.now() });
         }

@@ -12,7 +12,7 @@ use crate::{
     domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, request::Caller},
     engine::{Bundle, live::Live, question::Question},
     entities::{Asking, Facts},
-    telemetry::Metrics,
+    telemetry::{CacheUse, Metrics},
 };
 
 /// Why there is no answer. A deny is not an error: it is an [`Evaluation`].
@@ -43,7 +43,7 @@ pub struct Authorizer {
     facts: Arc<Facts>,
     trail: Arc<Trail>,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     /// Facts older than this when the answer would leave allow nothing.
     staleness: Duration,
 }
@@ -54,7 +54,7 @@ impl Authorizer {
         facts: Arc<Facts>,
         trail: Arc<Trail>,
         clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
         staleness: Duration,
     ) -> Self {
         Self { live, facts, trail, clock, metrics, staleness }
@@ -80,11 +80,12 @@ impl Authorizer {
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
         let durability = recorded.receipt().durability;
-        self.metrics.audit_appended(durability, self.clock.elapsed().saturating_sub(appending).as_secs_f64());
+        self.metrics.appended(durability, self.clock.elapsed().saturating_sub(appending).as_secs_f64());
         self.metrics.decided(
             recorded.value().decision,
-            recorded.value().reason.as_ref(),
+            recorded.value().reason.as_ref().map(Reason::as_str),
             request.api,
+            CacheUse::Off,
             self.clock.elapsed().saturating_sub(started).as_secs_f64(),
         );
         Ok(recorded)
@@ -148,7 +149,7 @@ impl Authorizer {
     pub async fn outcome(&self, outcome: Outcome, caller: &Caller) -> Result<Recorded<()>, OutcomeError> {
         let found =
             self.trail.decision(&outcome.decision_id).map_err(|source| OutcomeError::Unreadable(Box::new(source)))?;
-        if found.is_none_or(|decision| decision.caller.as_deref() != Some(caller.display_name())) {
+        if found.is_none_or(|decision| decision.caller != caller.display_name()) {
             return Err(OutcomeError::Unknown);
         }
         let record = record::of_outcome(&outcome, caller, Record::new(RecordKind::Outcome, self.clock.now()));

@@ -60,7 +60,19 @@ pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, late
 pub(super) fn of_outcome(outcome: &Outcome, caller: &Caller, mut record: Record) -> Record {
     record.decision_id = Some(outcome.decision_id.clone());
     record.caller = Some(caller.display_name().to_owned());
-    record.detail = outcome.detail(FREE_TEXT_CHARS_MAX);
+    record.request_id = Some(cut(&outcome.request_id, WORD_CHARS_MAX));
+    record.trace_id.clone_from(&outcome.trace_id);
+    record.detail.insert("outcome".into(), outcome.kind.as_str().into());
+    if let Some(rows) = outcome.rows {
+        record.detail.insert("rows".into(), rows.into());
+    }
+    if let Some(disclosure) = &outcome.disclosure {
+        let text = |text: &str| Json::from(cut(text, FREE_TEXT_CHARS_MAX));
+        record.detail.insert("recipient".into(), text(&disclosure.recipient));
+        record.detail.extend(disclosure.address.as_deref().map(|address| ("address".into(), text(address))));
+        record.detail.insert("description".into(), text(&disclosure.description));
+        record.detail.insert("basis".into(), Json::from(cut(&disclosure.basis, WORD_CHARS_MAX)));
+    }
     record
 }
 

@@ -123,6 +123,17 @@ pub(super) async fn check<'p>(mapping: &Mapping, pool: impl Fn(Source) -> Option
     problems
 }
 
+/// Only whether each configured source answers, and is a primary.
+pub(super) async fn reach<'p>(pool: impl Fn(Source) -> Option<&'p Pool>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for source in [Source::App, Source::Store] {
+        if let Some(pool) = pool(source) {
+            check_source(source, pool, &[], &mut problems).await;
+        }
+    }
+    problems
+}
+
 fn queries(mapping: &Mapping) -> impl Iterator<Item = Checked<'_>> {
     mapping.entities.iter().flat_map(|(kind, entity)| {
         let own = entity.query.iter().map(move |query| Checked {

@@ -131,6 +131,11 @@ impl Facts {
         check::check(mapping, |source| self.pool(source)).await
     }
 
+    /// The sources that cannot be read now; empty while all can.
+    pub async fn away(&self) -> Vec<Problem> {
+        check::reach(|source| self.pool(source)).await
+    }
+
     /// Reads what `plan` names about the two entities of the question.
     ///
     /// Both may be absent; every other entity that the plan reaches is there, or this is an error.

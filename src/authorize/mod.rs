@@ -85,7 +85,7 @@ impl Authorizer {
             recorded.value().decision,
             recorded.value().reason.as_ref().map(Reason::as_str),
             request.api,
-            CacheUse::Off,
+            CacheUse::Unused,
             self.clock.elapsed().saturating_sub(started).as_secs_f64(),
         );
         Ok(recorded)

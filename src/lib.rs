@@ -14,3 +14,4 @@ pub mod entities;
 pub mod http;
 pub mod lifecycle;
 pub mod telemetry;
+pub mod watch;

@@ -5,8 +5,19 @@
 //! answer.
 
 pub mod bundle;
+pub mod check;
+mod finding;
+pub mod guard;
+pub mod live;
+pub mod nearest;
+pub mod policies;
 pub mod problem;
 pub mod reasons;
+pub mod schema;
+pub mod source;
 pub mod taxonomy;
+pub mod taxonomy_file;
+pub mod validated;
+pub mod yaml;
 
 pub use bundle::Bundle;

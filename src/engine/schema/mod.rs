@@ -1,0 +1,232 @@
+//! The schema of a bundle: what its author wrote, and the actions made from the field groups.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
+
+use cedar_policy::{CedarSchemaError, Schema, SchemaFragment};
+use miette::Diagnostic;
+
+use super::{
+    finding::{problem_of, problems_of},
+    nearest::suggest,
+    problem::{Problem, Severity},
+    source::TextFile,
+    taxonomy::Taxonomy,
+    taxonomy_file::{FieldsFile, MASK},
+};
+
+/// A schema that policies can be validated against.
+#[derive(Clone, Debug)]
+pub struct BuiltSchema {
+    pub schema: Schema,
+    /// Prefix of entity types and actions, `""` or `"Ns::"`.
+    pub namespace: Arc<str>,
+    /// The written text and the generated one, as `check --print-schema` shows it.
+    pub text: String,
+    pub warnings: Vec<Problem>,
+}
+
+/// Builds the schema. Call [`super::guard::guard_schema`] first, and this on a big stack.
+///
+/// # Errors
+///
+/// Cedar's findings in the written text with their places; types and attributes of the fields file that it does not
+/// declare.
+pub fn build_schema(base: &TextFile, fields: Option<(&TextFile, &FieldsFile)>) -> Result<BuiltSchema, Vec<Problem>> {
+    let (written, warnings) = parse(base)?;
+    // By itself first: whatever is wrong with it is its author's, not the generator's.
+    let alone = Schema::from_schema_fragments([written.clone()]).map_err(|error| problems_of(&error, base))?;
+    let namespace = namespace(&written, base, fields.is_some())?;
+    let Some((file, fields)) = fields else {
+        return Ok(BuiltSchema { schema: alone, namespace, text: base.text.to_string(), warnings });
+    };
+    let missing = undeclared(&alone, &namespace, file, fields);
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let generated = schema_actions(fields, &namespace);
+    let of_fields = |error: &dyn Diagnostic| {
+        let help = error.help().map(|help| help.to_string());
+        let mut problem =
+            Problem::error(format!("the actions made from the field groups do not fit the schema: {error}"));
+        problem.hint =
+            help.or_else(|| Some(format!("it must declare `{}` and `{}`", fields.principal, fields.context)));
+        vec![problem.in_file(&file.path)]
+    };
+    let made = SchemaFragment::from_cedarschema_str(&generated).map_err(|error| of_fields(&error))?.0;
+    let schema = Schema::from_schema_fragments([written, made]).map_err(|error| of_fields(&error))?;
+    let text = format!("{}\n// Made from {}.\n\n{generated}", base.text.trim_end(), file.name);
+    Ok(BuiltSchema { schema, namespace, text, warnings })
+}
+
+fn parse(base: &TextFile) -> Result<(SchemaFragment, Vec<Problem>), Vec<Problem>> {
+    let (fragment, warnings) = SchemaFragment::from_cedarschema_str(&base.text).map_err(|error| match &error {
+        CedarSchemaError::Parse(error) => problems_of(error, base),
+        other => problems_of(other, base),
+    })?;
+    let warnings =
+        warnings.map(|warning| Problem { severity: Severity::Warning, ..problem_of(&warning, base) }).collect();
+    Ok((fragment, warnings))
+}
+
+fn namespace(written: &SchemaFragment, base: &TextFile, must_be_one: bool) -> Result<Arc<str>, Vec<Problem>> {
+    let mut named: Vec<String> = written.namespaces().flatten().map(|namespace| namespace.to_string()).collect();
+    named.sort();
+    named.dedup();
+    match named.as_slice() {
+        [one] => Ok(Arc::from(format!("{one}::"))),
+        [_, _, ..] if must_be_one => {
+            let message = format!("the schema has {} namespaces: {}", named.len(), named.join(", "));
+            let hint = "actions are made from the field groups in one namespace: keep one";
+            Err(vec![Problem::error(message).in_file(&base.path).hint(hint)])
+        }
+        _ => Ok(Arc::from("")),
+    }
+}
+
+/// Types and attributes that the fields file speaks of and the schema does not declare.
+fn undeclared(schema: &Schema, namespace: &str, file: &TextFile, fields: &FieldsFile) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let declared: BTreeMap<String, _> =
+        schema.as_ref().entity_types().map(|kind| (kind.name().to_string(), kind)).collect();
+    let short = || declared.keys().map(|name| name.strip_prefix(namespace).unwrap_or(name));
+    let line_of = |name: &Arc<str>| fields.type_lines.get(name).copied().unwrap_or(1);
+    if !declared.contains_key(&format!("{namespace}{}", fields.principal)) {
+        let message = format!("the schema declares no entity type `{}` for principals", fields.principal);
+        problems.push(Problem::error(message).in_file(&file.path).hint(suggest(&fields.principal, short())));
+    }
+    for (name, kind) in &fields.taxonomy.types {
+        let Some(declared) = declared.get(&format!("{namespace}{name}")) else {
+            let message = format!("the schema declares no entity type `{name}`");
+            problems.push(file.error_on(line_of(name), None, message).hint(suggest(name, short())));
+            continue;
+        };
+        for attribute in [&kind.governed_by, &kind.header].into_iter().flatten() {
+            if declared.attr(attribute).is_none() {
+                let message = format!("`{name}` has no attribute `{attribute}` in the schema");
+                let hint = "declare it there, or name another one here";
+                problems.push(file.error_on(line_of(name), None, message).hint(hint));
+            }
+        }
+    }
+    problems
+}
+
+/// Cedar schema text of every action that the field groups make.
+///
+/// For a verb `v`: `v` itself, `v:class` in it for each class that has a group `v` can be asked on, and `v:group` in both.
+/// A plain action stands alone unless the file puts it `in` others.
+pub fn schema_actions(fields: &FieldsFile, namespace: &str) -> String {
+    let taxonomy = &fields.taxonomy;
+    let mut out = Actions { text: String::new(), fields, indent: if namespace.is_empty() { "" } else { "  " } };
+    let name = namespace.trim_end_matches("::");
+    if !name.is_empty() {
+        out.line(format_args!("namespace {name} {{"));
+    }
+    for (verb, asked) in asked_verbs(taxonomy) {
+        out.group(&verb, &[]);
+        for (class, members) in &taxonomy.classes {
+            if members.iter().any(|group| asked.contains_key(group)) {
+                out.group(&format!("{verb}:{class}"), &[verb.to_string()]);
+            }
+        }
+        for (group, kinds) in &asked {
+            let classes = taxonomy.classes.iter().filter(|(_, members)| members.contains(group));
+            let parents: Vec<_> =
+                std::iter::once(verb.to_string()).chain(classes.map(|(class, _)| format!("{verb}:{class}"))).collect();
+            out.action(&format!("{verb}:{group}"), &parents, kinds);
+        }
+    }
+    for (name, action) in &taxonomy.actions {
+        let parents: Vec<_> = fields.memberships.get(name).into_iter().flatten().map(ToString::to_string).collect();
+        out.action(name, &parents, &action.on.keys().cloned().collect());
+    }
+    if !name.is_empty() {
+        out.text.push_str("}\n");
+    }
+    out.text
+}
+
+/// Group -> types that a verb may be asked on.
+type Asked = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
+
+/// Every verb with its groups, [`MASK`] after those that mask.
+fn asked_verbs(taxonomy: &Taxonomy) -> Vec<(Arc<str>, Asked)> {
+    let mut masked = Asked::new();
+    let mut verbs = Vec::new();
+    for (verb, rules) in &taxonomy.verbs {
+        let mut asked = Asked::new();
+        for (group, meaning) in &taxonomy.groups {
+            let kinds: BTreeSet<Arc<str>> = taxonomy
+                .types
+                .iter()
+                .filter(|(kind, _)| rules.on.as_ref().is_none_or(|on| on.contains(kind)))
+                .filter(|(_, fields)| {
+                    let is_own = fields.groups.iter().any(|(own, _)| own == group);
+                    let is_governing = meaning.governing && fields.governed_by.is_some();
+                    let is_header = fields.header.is_some()
+                        && taxonomy
+                            .header
+                            .as_ref()
+                            .is_some_and(|header| header.groups.contains(group) && header.verbs.contains(verb));
+                    rules.any_group || is_own || is_governing || is_header
+                })
+                .map(|(kind, _)| Arc::clone(kind))
+                .collect();
+            if !kinds.is_empty() {
+                asked.insert(Arc::clone(group), kinds);
+            }
+        }
+        if rules.masks {
+            for (group, kinds) in &asked {
+                masked.entry(Arc::clone(group)).or_default().extend(kinds.iter().cloned());
+            }
+        }
+        verbs.push((Arc::clone(verb), asked));
+    }
+    if !masked.is_empty() {
+        verbs.push((Arc::from(MASK), masked));
+    }
+    verbs
+}
+
+struct Actions<'f> {
+    text: String,
+    fields: &'f FieldsFile,
+    indent: &'static str,
+}
+
+impl Actions<'_> {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a `String` cannot fail.
+        let _infallible = writeln!(self.text, "{line}");
+    }
+
+    fn group(&mut self, name: &str, parents: &[String]) {
+        let (indent, within) = (self.indent, within(parents));
+        self.line(format_args!("{indent}action \"{name}\"{within};"));
+    }
+
+    fn action(&mut self, name: &str, parents: &[String], kinds: &BTreeSet<Arc<str>>) {
+        let (indent, within) = (self.indent, within(parents));
+        let (principal, context) = (&self.fields.principal, &self.fields.context);
+        let kinds: Vec<&str> = kinds.iter().map(|kind| &**kind).collect();
+        let kinds = kinds.join(", ");
+        let applies = format!("{{ principal: {principal}, resource: [{kinds}], context: {context} }}");
+        self.line(format_args!("{indent}action \"{name}\"{within} appliesTo {applies};"));
+    }
+}
+
+fn within(parents: &[String]) -> String {
+    if parents.is_empty() {
+        return String::new();
+    }
+    let quoted: Vec<_> = parents.iter().map(|parent| format!("\"{parent}\"")).collect();
+    format!(" in [{}]", quoted.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

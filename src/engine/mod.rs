@@ -21,3 +21,4 @@ pub mod validated;
 pub mod yaml;
 
 pub use bundle::Bundle;
+

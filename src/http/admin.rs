@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     HealthApi,
-    caller::{Callers, Hosts, Token, bearer, is_any, unauthenticated},
+    caller::{Callers, Token, bearer, is_any, unauthenticated},
     callers_api::require_method,
     error::{ApiError, Code},
+    hosts::Hosts,
     layers::{self, Arrival, Trace},
     serve::{Answer, Handle, Peer},
 };

@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 use super::{
     Limits,
     authzen::{self, Asking, Metadata},
-    caller::{Callers, Capability, Hosts},
+    caller::{Callers, Capability},
     demo,
     error::{ApiError, Code},
+    hosts::Hosts,
     layers::{self, Arrival, Gate, Trace},
     outcome,
     serve::{Answer, Handle, Peer},

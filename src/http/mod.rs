@@ -15,6 +15,7 @@ pub mod callers_api;
 pub mod demo;
 pub mod error;
 pub mod health;
+pub mod hosts;
 pub mod json;
 mod layers;
 pub mod listen;
@@ -25,9 +26,10 @@ pub mod serve;
 
 pub use self::{
     admin::AdminApi,
-    caller::{CallerEntry, Callers, Capability, Hosts, Token},
+    caller::{CallerEntry, Callers, Capability, Token},
     callers_api::{CallersApi, Room},
     health::{ComponentState, HealthApi},
+    hosts::Hosts,
     listen::{BindError, Door},
     serve::{House, serve},
 };

@@ -1,34 +1,44 @@
-//! The trail (stub: the room is being built).
+//! The trail: every decision is in it before its answer leaves.
+//!
+//! [`Trail::append`] is the only way to a [`Recorded`] value, and answers take nothing else. One writer thread
+//! appends frames, one syncer thread brings them to disk, a guard sends in new ones when a disk fails them.
+//! [`verify()`] and [`records`] read a folder as any stranger could: no server, no lock, no key.
+//!
+//! Deliberately absent: signatures, encryption and the store. The format has their places (frame kind 3, flags, the
+//! tree's frontier in each header, `key`); nothing here pretends to fill them.
 
-use crate::domain::Receipt;
+mod bytes;
+mod config;
+mod decisions;
+mod folder;
+mod frame;
+mod guard;
+mod header;
+mod lock;
+mod merkle;
+mod notices;
+mod queue;
+mod read;
+mod recorded;
+mod recover;
+mod segment;
+mod state;
+mod storage;
+mod syncer;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod verify;
+mod volume;
+mod walk;
+mod writer;
 
-/// A value whose record is in the trail.
-#[derive(Debug)]
-pub struct Recorded<T> {
-    value: T,
-    receipt: Receipt,
-}
-
-impl<T> Recorded<T> {
-    pub fn value(&self) -> &T {
-        &self.value
-    }
-
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
-    /// A record that no trail holds, for unit tests of what takes a recorded value.
-    #[cfg(test)]
-    pub(crate) fn for_test(value: T, receipt: Receipt) -> Self {
-        Self { value, receipt }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    #[error("the queue of the trail is full")]
-    Full,
-    #[error("the trail stopped")]
-    Fatal,
-}
+pub use config::TrailConfig;
+pub use decisions::DecisionEntry;
+pub use read::{Filter, ReadError, Reader, StoredRecord, holds, records};
+pub use recorded::{AppendError, CloseError, OpenError, Recorded};
+pub use storage::{Disk, Storage, StorageFile};
+pub use trail::{Trail, TrailHealth, TrailStatus};
+pub use verify::{Finding, OpenEnd, Report, Verdict, VerifyError, VerifyOptions, WriterReport, verify};
+pub use volume::VolumeKind;

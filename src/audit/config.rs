@@ -1,0 +1,61 @@
+//! What the operator decides about a trail.
+
+use std::{path::PathBuf, time::Duration};
+
+/// The longest body and leaves that one frame holds; a batch is cut there.
+pub(super) const FRAME_BYTES_MAX: u64 = 512 * 1024;
+/// A writer's first segment; each next one doubles, up to `segment_bytes`.
+pub(super) const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Below this a segment holds too few records to be worth a file, and above it a walk at start takes too long.
+pub(super) const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 16 * 1024..=1024 * 1024 * 1024;
+/// Frames wait in memory for their sync; beyond this the writer waits for the syncer.
+pub(super) const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How a trail is kept. Start from [`TrailConfig::at`].
+#[derive(Clone, Debug)]
+pub struct TrailConfig {
+    pub dir: PathBuf,
+    /// The size of a full-grown segment.
+    pub segment_bytes: u64,
+    /// The longest that a written frame waits for a sync that nobody asked for.
+    pub sync_after: Duration,
+    pub queue_records_max: usize,
+    pub queue_bytes_max: usize,
+    /// What the folder may take on disk; at 95 % it counts as full.
+    pub quota_bytes: Option<u64>,
+    /// Refuse to start where something that was on disk is damaged.
+    pub strict: bool,
+    /// Start on a volume that can vanish, and say so in the trail.
+    pub accept_ephemeral: bool,
+    /// The program's version, for the record of the start.
+    pub version: String,
+}
+
+impl TrailConfig {
+    /// The defaults, for a folder.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 64 * 1024 * 1024,
+            sync_after: Duration::from_millis(50),
+            queue_records_max: 4096,
+            queue_bytes_max: 8 * 1024 * 1024,
+            quota_bytes: None,
+            strict: false,
+            accept_ephemeral: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// The size of a writer's `number`th segment, counted from 1.
+    pub(super) fn segment_size(&self, number: u32) -> u64 {
+        let doublings = number.saturating_sub(1).min(20);
+        (FIRST_SEGMENT_BYTES << doublings).min(self.segment_bytes)
+    }
+
+    /// The longest frame that fits into every segment.
+    pub(super) fn frame_bytes_max(&self) -> u64 {
+        let room = self.segment_size(1) - super::bytes::len64(super::header::HEADER_BYTES) - super::frame::SEAL_BYTES;
+        room.min(FRAME_BYTES_MAX)
+    }
+}

@@ -1,0 +1,135 @@
+//! The files of a trail: `<writer>.<nnnnnn>.trail`, and who came after whom.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+use super::header::{HEADER_BYTES, Header, HeaderError};
+
+const EXTENSION: &str = ".trail";
+
+/// One segment file, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SegmentFile {
+    pub(super) writer: Uuid,
+    pub(super) number: u32,
+    pub(super) path: PathBuf,
+}
+
+/// All that one writer left.
+#[derive(Clone, Debug)]
+pub(super) struct WriterFiles {
+    pub(super) writer: Uuid,
+    /// By number.
+    pub(super) segments: Vec<SegmentFile>,
+    /// The first header of it that can be read.
+    pub(super) header: Option<Header>,
+}
+
+/// A folder as it was listed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folder {
+    /// Each after its predecessor.
+    pub(super) writers: Vec<WriterFiles>,
+    /// Files that look like segments and have no segment's name.
+    pub(super) strays: Vec<PathBuf>,
+}
+
+pub(super) fn segment_name(writer: Uuid, number: u32) -> String {
+    format!("{writer}.{number:06}{EXTENSION}")
+}
+
+fn parse_name(name: &str) -> Option<(Uuid, u32)> {
+    let (writer, number) = name.strip_suffix(EXTENSION)?.split_once('.')?;
+    let parsed = (Uuid::try_parse(writer).ok()?, number.parse().ok()?);
+    (segment_name(parsed.0, parsed.1) == name).then_some(parsed)
+}
+
+impl Folder {
+    pub(super) fn list(dir: &Path) -> io::Result<Self> {
+        let mut by_writer: BTreeMap<Uuid, Vec<SegmentFile>> = BTreeMap::new();
+        let mut strays = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            match parse_name(name) {
+                Some((writer, number)) => {
+                    by_writer.entry(writer).or_default().push(SegmentFile { writer, number, path });
+                }
+                None if name.ends_with(EXTENSION) => strays.push(path),
+                None => {}
+            }
+        }
+        let mut writers = Vec::with_capacity(by_writer.len());
+        for (writer, mut segments) in by_writer {
+            segments.sort_by_key(|segment| segment.number);
+            let header = first_header(&segments)?;
+            writers.push(WriterFiles { writer, segments, header });
+        }
+        strays.sort();
+        Ok(Self { writers: in_order(writers), strays })
+    }
+}
+
+fn first_header(segments: &[SegmentFile]) -> io::Result<Option<Header>> {
+    for segment in segments {
+        if let Ok(header) = read_header(&segment.path)? {
+            return Ok(Some(header));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn read_header(path: &Path) -> io::Result<Result<Header, HeaderError>> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)?.take(super::bytes::len64(HEADER_BYTES)).read_to_end(&mut bytes)?;
+    Ok(Header::decode(&bytes))
+}
+
+/// Sorts writers so that each follows its predecessor. Names alone would not do: two starts within one tick of the
+/// clock get ids in any order.
+fn in_order(mut writers: Vec<WriterFiles>) -> Vec<WriterFiles> {
+    writers.sort_by_key(|files| (files.header.as_ref().map(|header| header.created), files.writer));
+    let known: BTreeSet<Uuid> = writers.iter().map(|files| files.writer).collect();
+    let previous =
+        |files: &WriterFiles| files.header.as_ref().and_then(|header| header.prev.as_ref()).map(|prev| prev.writer);
+    let mut ordered: Vec<WriterFiles> = Vec::with_capacity(writers.len());
+    let mut placed: BTreeSet<Uuid> = BTreeSet::new();
+    while !writers.is_empty() {
+        // After the one placed last if possible, else any whose predecessor is placed or not here, else (a ring,
+        // which only a forger builds) the first.
+        let last = ordered.last().map(|files| files.writer);
+        let next = writers
+            .iter()
+            .position(|files| last.is_some() && previous(files) == last)
+            .or_else(|| {
+                writers.iter().position(|files| {
+                    previous(files).is_none_or(|prev| placed.contains(&prev) || !known.contains(&prev))
+                })
+            })
+            .unwrap_or(0);
+        let files = writers.remove(next);
+        placed.insert(files.writer);
+        ordered.push(files);
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_name_is_a_segment() {
+        let writer = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
+        assert_eq!(parse_name(&segment_name(writer, 1)), Some((writer, 1)));
+        assert_eq!(parse_name(&segment_name(writer, 1_234_567)), Some((writer, 1_234_567)));
+        assert_eq!(parse_name(&format!("{writer}.1.trail")), None);
+        assert_eq!(parse_name(&format!("{}.000001.trail", writer.simple())), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! The records that the trail writes about itself.
+
+use serde_json::json;
+
+use super::{
+    header::Predecessor,
+    queue::{Pending, Refused},
+    volume::VolumeKind,
+};
+use crate::domain::{Record, RecordKind, Tier, Timestamp};
+
+/// The first record of a writer: what started, where, after whom, and what it found.
+pub(super) fn started(at: Timestamp, version: &str, volume: VolumeKind, prev: Option<&Predecessor>) -> Record {
+    let mut record = Record::new(RecordKind::System, at);
+    let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
+    say("event", json!("started"));
+    say("version", json!(version));
+    say("volume", json!(volume.as_str()));
+    if volume.is_ephemeral() {
+        say("ephemeral_accepted", json!(true));
+    }
+    if let Some(prev) = prev {
+        say("predecessor", json!({ "writer": prev.writer.to_string(), "seq": prev.seq, "clean": prev.clean }));
+        say("found", json!({ "damaged": prev.damaged, "tail_bytes": prev.tail_bytes }));
+    }
+    record
+}
+
+/// Answers that never went out, for want of room.
+pub(super) fn refused(at: Timestamp, refused: Refused) -> Record {
+    let mut record = Record::new(RecordKind::System, at);
+    let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
+    say("event", json!("refused"));
+    say("from", json!(refused.from));
+    say("to", json!(refused.to));
+    say("count", json!(refused.count));
+    record
+}
+
+/// A record nobody waits for.
+pub(super) fn pending(record: &Record) -> Result<Pending, serde_json::Error> {
+    Ok(Pending { rest: rest(record)?, tier: Tier::Process, answer: None, decision: None })
+}
+
+/// The record's JSON without its opening brace, so that the writer can put `v` and `seq` in front of it.
+pub(super) fn rest(record: &Record) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = serde_json::to_vec(record)?;
+    json.remove(0);
+    Ok(json)
+}

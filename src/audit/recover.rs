@@ -1,0 +1,128 @@
+//! What a new writer finds in the folder, and what it says of it in its own header.
+//!
+//! No old file is appended to or cut. Only what holds nothing goes: unused spares, and the room of zeros.
+
+use std::{fs, io, path::Path};
+
+use super::{
+    bytes,
+    folder::{Folder, SegmentFile, WriterFiles},
+    header::{HEADER_BYTES, Header, HeaderError, Predecessor},
+    merkle::Hash,
+    storage::{DiskFile, Storage, StorageFile},
+    walk::Walk,
+};
+
+/// Finds where the last writer of the folder ended, and clears away what was never used.
+pub(super) fn recover(dir: &Path, storage: &dyn Storage) -> io::Result<Option<Predecessor>> {
+    let mut folder = Folder::list(dir)?;
+    let mut swept = false;
+    for files in &mut folder.writers {
+        swept |= sweep_unused(files, storage)?;
+    }
+    if swept {
+        storage.sync_dir(dir)?;
+    }
+    folder.writers.retain(|files| !files.segments.is_empty());
+    let Some(last) = folder.writers.last() else { return Ok(None) };
+    let predecessor = end_of(last)?;
+    if let Some(segment) = last.segments.last() {
+        give_back_zeros(segment)?;
+    }
+    Ok(Some(predecessor))
+}
+
+/// Unlinks segments that never got a header: the spare of a writer that died, or one that died while taking it.
+fn sweep_unused(files: &mut WriterFiles, storage: &dyn Storage) -> io::Result<bool> {
+    let mut swept = false;
+    while let Some(segment) = files.segments.last() {
+        if !is_unused(segment)? {
+            break;
+        }
+        storage.unlink(&segment.path)?;
+        swept = true;
+        files.segments.pop();
+    }
+    Ok(swept)
+}
+
+fn is_unused(segment: &SegmentFile) -> io::Result<bool> {
+    if super::folder::read_header(&segment.path)?.is_ok() {
+        return Ok(false);
+    }
+    // A header is synced before the first frame is written, so a torn one has nothing but zeros behind it.
+    let stored = fs::read(&segment.path)?;
+    Ok(bytes::all_zero(stored.get(HEADER_BYTES..).unwrap_or_default()))
+}
+
+fn give_back_zeros(segment: &SegmentFile) -> io::Result<()> {
+    let stored = fs::read(&segment.path)?;
+    let file = DiskFile(fs::OpenOptions::new().write(true).open(&segment.path)?);
+    file.punch(bytes::len64(bytes::len_without_zeros(&stored)), bytes::len64(stored.len()))
+}
+
+/// Where a dead writer ended.
+fn end_of(files: &WriterFiles) -> io::Result<Predecessor> {
+    let mut found: Option<Predecessor> = None;
+    let mut unreadable = false;
+    let mut began_at: Option<u64> = None;
+    // The last segment holds the end, unless it was begun to replace one whose sync had failed: then the frames that
+    // were still to be copied are in the one before.
+    for segment in files.segments.iter().rev() {
+        let stored = fs::read(&segment.path)?;
+        let header = match Header::decode(&stored) {
+            Ok(header) => header,
+            Err(HeaderError::Empty) => continue,
+            Err(_) => {
+                unreadable = true;
+                continue;
+            }
+        };
+        let walk = Walk::of(&header, &stored);
+        match &mut found {
+            None => found = Some(predecessor(files, segment, &walk, &stored)),
+            Some(end) if walk.end.frame > end.frame => {
+                (end.frame, end.seq, end.chain) = (walk.end.frame, walk.end.seq, walk.end.chain);
+            }
+            Some(_) => {}
+        }
+        // A frame composed in this segment knows of synced ones in it; copied ones are older than its header.
+        let began_at = *began_at.get_or_insert(header.first_frame);
+        if walk.synced >= header.first_frame || header.first_frame < began_at {
+            break;
+        }
+    }
+    let mut end = found.unwrap_or_else(|| nothing_readable(files));
+    end.damaged |= unreadable;
+    Ok(end)
+}
+
+fn predecessor(files: &WriterFiles, segment: &SegmentFile, walk: &Walk, stored: &[u8]) -> Predecessor {
+    let tail = walk.tail(stored);
+    Predecessor {
+        writer: files.writer,
+        segment: segment.number,
+        frame: walk.end.frame,
+        seq: walk.end.seq,
+        chain: walk.end.chain,
+        clean: walk.is_final && tail.is_empty(),
+        // Behind what is known to be synced nothing is lost but what nobody was told is on disk: a torn tail.
+        damaged: walk.synced > walk.end.frame || (walk.is_final && !tail.is_empty()),
+        tail_bytes: bytes::len64(tail.len()),
+        tail_sha256: (!tail.is_empty()).then(|| Hash::of(&[tail])),
+    }
+}
+
+fn nothing_readable(files: &WriterFiles) -> Predecessor {
+    Predecessor {
+        writer: files.writer,
+        segment: files.segments.last().map_or(0, |segment| segment.number),
+        frame: 0,
+        seq: 0,
+        chain: Hash([0; 32]),
+        clean: false,
+        damaged: true,
+        tail_bytes: 0,
+        tail_sha256: None,
+    }
+}

@@ -1,0 +1,246 @@
+//! What the threads of a trail share: where the trail stands, and what is not on disk yet.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    decisions::DecisionIndex,
+    lock::FolderLock,
+    merkle::{Frontier, Hash},
+    queue::{Answer, Queue, Refusal},
+    segment::{Origin, Segment},
+};
+use crate::clock::Clock;
+
+/// Where the trail ends: after the last frame composed, written or not.
+#[derive(Clone, Debug)]
+pub(super) struct Tip {
+    pub(super) frame: u64,
+    pub(super) seq: u64,
+    pub(super) chain: Hash,
+    pub(super) tree: Frontier,
+}
+
+impl Tip {
+    /// Before a writer's first frame.
+    pub(super) fn at_birth(chain: Hash) -> Self {
+        Self { frame: 0, seq: 0, chain, tree: Frontier::default() }
+    }
+}
+
+/// A caller waiting for its frame.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) seq: u64,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+impl Waiter {
+    pub(super) fn tell(self, answer: Result<(), Refusal>) {
+        // A caller that went away needs no answer: its record stands all the same.
+        let _caller_left = self.answer.send(answer.map(|()| self.seq)).is_err();
+    }
+}
+
+/// A frame that is not known to be on disk. Its bytes stay here until it is, so that another segment can take them.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    pub(super) before: Tip,
+    pub(super) frame: u64,
+    pub(super) last_seq: u64,
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) process: Vec<Waiter>,
+    pub(super) disk: Vec<Waiter>,
+}
+
+/// The segment that is ready to be the next.
+#[derive(Debug)]
+pub(super) enum Spare {
+    /// Being made, or to be made.
+    Wanted,
+    Ready(Segment),
+    /// No room for one; tried again at this elapsed time.
+    Full(Duration),
+    Broken(String, Duration),
+}
+
+/// How the trail is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Running,
+    /// Sealed and left.
+    Closed,
+    Fatal(String),
+}
+
+/// A pair of threads at work, writer and syncer. When one fails or hangs, another shift takes over.
+#[derive(Debug)]
+pub(super) struct Shift {
+    pub(super) number: u64,
+    /// When the call that the writer and the syncer are in began, in ms of elapsed time plus one; 0 between calls.
+    pub(super) writer_call: AtomicU64,
+    pub(super) syncer_call: AtomicU64,
+}
+
+impl Shift {
+    pub(super) fn new(number: u64) -> Arc<Self> {
+        Arc::new(Self { number, writer_call: AtomicU64::new(0), syncer_call: AtomicU64::new(0) })
+    }
+}
+
+/// Everything that moves.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) life: Life,
+    pub(super) shift: Arc<Shift>,
+    /// Why the shift cannot go on.
+    pub(super) poison: Option<String>,
+    /// The shift still copies what the one before could not bring to disk.
+    pub(super) taking_over: bool,
+    pub(super) tip: Tip,
+    pub(super) segment: Segment,
+    /// Where the next frame goes.
+    pub(super) offset: u64,
+    pub(super) spare: Spare,
+    pub(super) next_number: u32,
+    pub(super) unsynced: VecDeque<Unsynced>,
+    pub(super) unsynced_bytes: u64,
+    pub(super) written: u64,
+    pub(super) synced: u64,
+    pub(super) synced_seq: u64,
+    /// When the oldest frame that waits for a sync was written.
+    pub(super) waiting_since: Option<Duration>,
+    /// The writer asks for a sync now: it rotates or closes.
+    pub(super) sync_now: bool,
+    pub(super) last_is_mark: bool,
+}
+
+impl State {
+    /// The state of a writer whose first segment has its header.
+    pub(super) fn at_birth(segment: Segment, chain: Hash) -> Self {
+        Self {
+            life: Life::Running,
+            shift: Shift::new(1),
+            poison: None,
+            taking_over: false,
+            tip: Tip::at_birth(chain),
+            next_number: segment.number + 1,
+            segment,
+            offset: super::bytes::len64(super::header::HEADER_BYTES),
+            spare: Spare::Wanted,
+            unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
+            written: 0,
+            synced: 0,
+            synced_seq: 0,
+            waiting_since: None,
+            sync_now: false,
+            last_is_mark: true,
+        }
+    }
+
+    pub(super) fn is_current(&self, shift: &Shift) -> bool {
+        self.shift.number == shift.number && self.life == Life::Running
+    }
+
+    /// Notes that all frames up to `frame` are on disk and returns who waited for that.
+    pub(super) fn advance_synced(&mut self, frame: u64) -> Vec<Waiter> {
+        let mut released = Vec::new();
+        while self.unsynced.front().is_some_and(|unsynced| unsynced.frame <= frame) {
+            let Some(done) = self.unsynced.pop_front() else { break };
+            self.unsynced_bytes = self.unsynced_bytes.saturating_sub(super::bytes::len64(done.bytes.len()));
+            self.synced = done.frame;
+            self.synced_seq = done.last_seq;
+            released.extend(done.process);
+            released.extend(done.disk);
+        }
+        released
+    }
+
+    /// All that wait, for a frame that will not come to disk now.
+    pub(super) fn take_waiters(&mut self) -> Vec<Waiter> {
+        self.unsynced
+            .iter_mut()
+            .flat_map(|unsynced| unsynced.process.drain(..).chain(unsynced.disk.drain(..)))
+            .collect()
+    }
+}
+
+/// What a trail and its threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) origin: Origin,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) queue: Queue,
+    pub(super) state: Mutex<State>,
+    /// Rung at every change of the state that another thread may wait for.
+    pub(super) bell: Condvar,
+    pub(super) life: watch::Sender<Life>,
+    pub(super) decisions: Mutex<DecisionIndex>,
+    /// Let go of at the seal; kept after a fatal end, since a thread may still hang in a write.
+    pub(super) lock: Mutex<Option<FolderLock>>,
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>, at_most: Duration) -> MutexGuard<'a, State> {
+        self.bell.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.origin.config.dir
+    }
+
+    /// Runs one call to the storage under the watch of the guard.
+    pub(super) fn watched<T>(&self, call: &AtomicU64, work: impl FnOnce() -> T) -> T {
+        call.store(self.elapsed_ms() + 1, Ordering::Release);
+        let done = work();
+        call.store(0, Ordering::Release);
+        done
+    }
+
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Says that the shift's segment can no longer be trusted. The guard does the rest.
+    pub(super) fn poison(&self, shift: &Shift, why: String) {
+        let mut state = self.state();
+        if state.is_current(shift) && state.poison.is_none() {
+            tracing::error!(why, "the segment of the trail can no longer be trusted");
+            state.poison = Some(why);
+        }
+        drop(state);
+        self.bell.notify_all();
+    }
+
+    /// Ends the trail: every waiter and every later caller hears it.
+    pub(super) fn fail(&self, why: &str) {
+        let mut state = self.state();
+        if state.life != Life::Running {
+            return;
+        }
+        tracing::error!(why, "the trail stopped for good");
+        state.life = Life::Fatal(why.to_owned());
+        let waiters = state.take_waiters();
+        drop(state);
+        self.bell.notify_all();
+        self.queue.fail();
+        for waiter in waiters {
+            waiter.tell(Err(Refusal::Fatal));
+        }
+        self.life.send_replace(Life::Fatal(why.to_owned()));
+    }
+}

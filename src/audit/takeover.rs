@@ -1,0 +1,156 @@
+//! After a failed write or sync: a new segment gets every frame that is not known to be on disk, from memory, byte
+//! for byte. A sync is never tried again and never read back: after a failed one the kernel may have dropped the
+//! pages and would call the next a success.
+
+use std::time::Duration;
+
+use super::{
+    bytes::len64,
+    frame::SEAL_BYTES,
+    header::HEADER_BYTES,
+    queue::Refusal,
+    segment::{BeginError, Segment},
+    state::{Shared, Shift, Spare, State},
+    storage,
+    writer::Halt,
+};
+
+const SPARE_POLL: Duration = Duration::from_millis(100);
+
+/// Takes the spare segment, waiting for the syncer to make one.
+pub(super) fn take_spare(shared: &Shared, shift: &Shift) -> Result<Segment, Halt> {
+    let mut state = shared.state();
+    loop {
+        if !state.is_current(shift) {
+            return Err(Halt::Superseded);
+        }
+        if state.poison.is_some() {
+            return Err(Halt::Poisoned);
+        }
+        match std::mem::replace(&mut state.spare, Spare::Wanted) {
+            Spare::Ready(segment) => {
+                drop(state);
+                shared.bell.notify_all();
+                return Ok(segment);
+            }
+            Spare::Wanted => {}
+            Spare::Full(again) => {
+                state.spare = Spare::Full(again);
+                return Err(Halt::Full);
+            }
+            Spare::Broken(why, again) => {
+                state.spare = Spare::Broken(why.clone(), again);
+                drop(state);
+                shared.poison(shift, format!("no further segment can be made: {why}"));
+                return Err(Halt::Poisoned);
+            }
+        }
+        shared.bell.notify_all();
+        state = shared.wait(state, SPARE_POLL);
+    }
+}
+
+/// The first act of a shift: nothing for the first one, for a later one the rescue of what is in memory alone.
+pub(super) fn finish_what_was_begun(shared: &Shared, shift: &Shift) -> Result<(), Halt> {
+    let mut refused = false;
+    loop {
+        let state = shared.state();
+        if !state.is_current(shift) {
+            return Err(Halt::Superseded);
+        }
+        if !state.taking_over {
+            break;
+        }
+        drop(state);
+        match copy_into_a_new_segment(shared, shift) {
+            Ok(()) => {}
+            Err(Halt::Full) => {
+                refused = true;
+                refuse_for_now(shared);
+            }
+            Err(halt) => return Err(halt),
+        }
+    }
+    if refused {
+        shared.readmit();
+    }
+    Ok(())
+}
+
+/// Full while frames are only in memory: their callers hear that they are refused, the frames stay for later.
+fn refuse_for_now(shared: &Shared) {
+    if shared.queue.is_closed() {
+        shared.fail("there is no room for the frames that could not be brought to disk");
+        return;
+    }
+    shared.queue.set_full(shared.clock.now());
+    let mut state = shared.state();
+    let waiters = state.take_waiters();
+    drop(shared.wait(state, SPARE_POLL));
+    for waiter in waiters {
+        waiter.tell(Err(Refusal::Full));
+    }
+}
+
+/// Copies as many frames as one segment takes, syncs them, and lets their callers go.
+fn copy_into_a_new_segment(shared: &Shared, shift: &Shift) -> Result<(), Halt> {
+    let spare = take_spare(shared, shift)?;
+    let (before, frames, last) = {
+        let state = shared.state();
+        let mut room = spare.size - len64(HEADER_BYTES) - SEAL_BYTES;
+        let frames: Vec<_> = state
+            .unsynced
+            .iter()
+            .take_while(|unsynced| {
+                let len = len64(unsynced.bytes.len());
+                let fits = len <= room;
+                room = room.saturating_sub(len);
+                fits
+            })
+            .map(|unsynced| (unsynced.frame, std::sync::Arc::clone(&unsynced.bytes)))
+            .collect();
+        let before = state.unsynced.front().map_or_else(|| state.tip.clone(), |first| first.before.clone());
+        let last = frames.len() == state.unsynced.len();
+        (before, frames, last)
+    };
+    let copied = shared.watched(&shift.writer_call, || -> Result<u64, BeginError> {
+        shared.origin.begin(&spare, &before)?;
+        let mut offset = len64(HEADER_BYTES);
+        for (_, bytes) in &frames {
+            storage::write_all(spare.file.as_ref(), bytes, offset)?;
+            offset += len64(bytes.len());
+        }
+        // This shift's syncer does not know the file yet, so no failed sync of it can be lost on another thread.
+        spare.file.sync()?;
+        Ok(offset)
+    });
+    let offset = match copied {
+        Ok(offset) => offset,
+        Err(error) => {
+            shared.poison(shift, format!("the new segment failed as well: {error}"));
+            return Err(Halt::Poisoned);
+        }
+    };
+    let mut state = shared.state();
+    if !state.is_current(shift) {
+        return Err(Halt::Superseded);
+    }
+    let synced = frames.last().map_or(state.synced, |(frame, _)| *frame);
+    install(&mut state, spare, offset, synced, last);
+    let released = state.advance_synced(synced);
+    drop(state);
+    shared.bell.notify_all();
+    for waiter in released {
+        waiter.tell(Ok(()));
+    }
+    Ok(())
+}
+
+fn install(state: &mut State, segment: Segment, offset: u64, synced: u64, last: bool) {
+    tracing::info!(segment = segment.number, "the trail goes on in a new segment");
+    state.segment = segment;
+    state.offset = offset;
+    state.written = state.written.max(synced);
+    state.waiting_since = None;
+    state.taking_over = !last;
+}

@@ -1,0 +1,303 @@
+//! The trail as its users hold it: open, append, close.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    config::{SEGMENT_BYTES, TrailConfig},
+    decisions::{self, DecisionEntry, DecisionIndex},
+    guard,
+    header::Predecessor,
+    lock::{FolderLock, LockError},
+    merkle::Hash,
+    notices,
+    queue::{Pending, Queue, Refusal},
+    read::{ReadError, Reader},
+    recorded::{AppendError, CloseError, OpenError, Recorded},
+    recover,
+    segment::{BeginError, Origin},
+    state::{Life, Shared, State, Tip},
+    storage::{Disk, Storage},
+    volume::VolumeKind,
+};
+use crate::{
+    clock::{Clock, new_id},
+    domain::{Receipt, Record, RecordKind, Tier, record::FREE_TEXT_CHARS_MAX},
+};
+
+/// How a trail is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrailHealth {
+    Ok,
+    /// No room on disk: answers are refused until there is some.
+    Full,
+    /// Sealed and left.
+    Closed,
+    /// Stopped for good.
+    Fatal,
+}
+
+/// Where a trail stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrailStatus {
+    pub writer: String,
+    pub last_seq: u64,
+    pub synced_seq: u64,
+    pub segment: u32,
+    pub health: TrailHealth,
+    /// Records written since the start.
+    pub appended: u64,
+    /// Records waiting to be written.
+    pub queued: usize,
+    /// Records refused since the start for want of room on disk.
+    pub refused: u64,
+    pub volume: VolumeKind,
+}
+
+/// The open trail of one folder.
+#[derive(Debug)]
+pub struct Trail {
+    shared: Arc<Shared>,
+    volume: VolumeKind,
+    writer: Arc<str>,
+}
+
+impl Trail {
+    /// Takes the folder, recovers what is there, and begins a new writer.
+    ///
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Another process holds the folder, the volume can vanish, the folder cannot be written, or `strict` and damage.
+    pub fn open(config: TrailConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_on(config, clock, Arc::new(Disk))
+    }
+
+    /// The same on any storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_on(config: TrailConfig, clock: Arc<dyn Clock>, storage: Arc<dyn Storage>) -> Result<Self, OpenError> {
+        if !SEGMENT_BYTES.contains(&config.segment_bytes) {
+            let (least, most) = SEGMENT_BYTES.into_inner();
+            return Err(OpenError::SegmentBytes { bytes: config.segment_bytes, least, most });
+        }
+        let volume = prepare_folder(&config, storage.as_ref())?;
+        let lock = take_lock(&config.dir)?;
+        let prev = recover::recover(&config.dir, storage.as_ref()).map_err(io_error("recover", &config.dir))?;
+        refuse_damage(&config, prev.as_ref())?;
+
+        let queue = Queue::new(config.queue_records_max, config.queue_bytes_max);
+        let started = notices::started(clock.now(), &config.version, volume, prev.as_ref());
+        queue.push_front(vec![notices::pending(&started).map_err(|error| OpenError::Header(error.to_string()))?]);
+        let writer = new_id(clock.as_ref());
+        let origin = Origin { writer, prev, clock: Arc::clone(&clock), storage, config };
+        let state = begin_first_segment(&origin)?;
+        let shared = Arc::new(Shared {
+            origin,
+            clock,
+            queue,
+            state: Mutex::new(state),
+            bell: Condvar::new(),
+            life: watch::Sender::new(Life::Running),
+            decisions: Mutex::new(DecisionIndex::default()),
+            lock: Mutex::new(Some(lock)),
+        });
+        guard::start(&shared).map_err(io_error("start the threads for", shared.dir()))?;
+        Ok(Self { shared, volume, writer: writer.to_string().into() })
+    }
+
+    /// Appends `record` and returns `value` once its record is as durable as `tier` asks.
+    ///
+    /// Dropping the future loses nothing: a record that is queued is written, whoever still waits.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Full`] when queue, disk or quota have no room: the caller answers 503. [`AppendError::Fatal`]
+    /// when the trail stopped for good; whether the record stands is then unknown. [`AppendError::NoRemote`] for
+    /// `remote`: without a store nothing can keep that promise.
+    pub async fn append<T>(&self, value: T, mut record: Record, tier: Tier) -> Result<Recorded<T>, AppendError> {
+        if tier == Tier::Remote {
+            return Err(AppendError::NoRemote);
+        }
+        cap_free_text(&mut record);
+        let rest = notices::rest(&record).map_err(AppendError::Encode)?;
+        let bytes_max = super::bytes::index(self.shared.origin.config.frame_bytes_max()).saturating_sub(256);
+        if rest.len() > bytes_max {
+            return Err(AppendError::TooLarge { bytes: rest.len(), bytes_max });
+        }
+        let decision = match record.kind {
+            RecordKind::Decision => record.decision_id.map(|id| (id, record.caller.unwrap_or_default())),
+            RecordKind::Outcome
+            | RecordKind::Grant
+            | RecordKind::Review
+            | RecordKind::Admin
+            | RecordKind::Policy
+            | RecordKind::System => None,
+        };
+        let (answer, heard) = oneshot::channel();
+        let pending = Pending { rest, tier, answer: Some(answer), decision };
+        self.shared.queue.push(pending, || self.shared.clock.now()).map_err(AppendError::from)?;
+        // A writer that vanished without an answer is no proof of a record.
+        let seq = heard.await.unwrap_or(Err(Refusal::Fatal)).map_err(AppendError::from)?;
+        Ok(Recorded::new(value, Receipt { writer: self.writer.to_string(), seq, durability: tier }))
+    }
+
+    /// Where the trail stands now.
+    pub fn status(&self) -> TrailStatus {
+        let (queued, refused, full) = self.shared.queue.counts();
+        let state = self.shared.state();
+        let health = match state.life {
+            Life::Running if full => TrailHealth::Full,
+            Life::Running => TrailHealth::Ok,
+            Life::Closed => TrailHealth::Closed,
+            Life::Fatal(_) => TrailHealth::Fatal,
+        };
+        TrailStatus {
+            writer: self.writer.to_string(),
+            last_seq: state.tip.seq,
+            synced_seq: state.synced_seq,
+            segment: state.segment.number,
+            health,
+            appended: state.tip.seq,
+            queued,
+            refused,
+            volume: self.volume,
+        }
+    }
+
+    /// Who asked for a recorded decision: from memory for the recent ones, else by reading the folder, which blocks.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub fn decision(&self, decision_id: &str) -> Result<Option<DecisionEntry>, ReadError> {
+        let recent = self.shared.decisions.lock().unwrap_or_else(PoisonError::into_inner).find(decision_id);
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        let mut reader = Reader::open(self.shared.dir())?;
+        while let Some(stored) = reader.next_record()? {
+            if let Some(entry) = decisions::in_line(&stored.writer, &stored.line, decision_id) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes and syncs what is queued, seals the trail and lets the folder go. Asking twice changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The trail stopped for good before.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        self.shared.queue.close();
+        let mut life = self.shared.life.subscribe();
+        let end = life.wait_for(|life| *life != Life::Running).await.map(|life| life.clone());
+        match end {
+            Ok(Life::Fatal(why)) => Err(CloseError::Fatal(why)),
+            // The sender lives in `shared`, so the channel cannot close under us.
+            Ok(Life::Closed | Life::Running) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Resolves with the cause when the trail stopped for good: the process should end. Never resolves otherwise.
+    pub fn fatal(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut life = self.shared.life.subscribe();
+        async move {
+            let end = life.wait_for(|life| matches!(life, Life::Fatal(_))).await.map(|life| life.clone());
+            match end {
+                Ok(Life::Fatal(why)) => why,
+                Ok(Life::Running | Life::Closed) | Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for Trail {
+    /// Lets the threads seal the trail and end, without waiting for them.
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+impl From<Refusal> for AppendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::Fatal => Self::Fatal,
+            Refusal::Closed => Self::Closed,
+        }
+    }
+}
+
+/// Whoever builds a record caps its free text; here it is made sure of.
+fn cap_free_text(record: &mut Record) {
+    if let Some(text) = &mut record.access_reason
+        && let Some((at, _)) = text.char_indices().nth(FREE_TEXT_CHARS_MAX)
+    {
+        text.truncate(at);
+    }
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io { action, path: path.to_owned(), source }
+}
+
+fn prepare_folder(config: &TrailConfig, storage: &dyn Storage) -> Result<VolumeKind, OpenError> {
+    if !config.dir.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.dir).map_err(io_error("create", &config.dir))?;
+        if let Some(parent) = config.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            storage.sync_dir(parent).map_err(io_error("sync", parent))?;
+        }
+    }
+    let volume = VolumeKind::of(&config.dir).map_err(io_error("look at the volume of", &config.dir))?;
+    if volume.is_ephemeral() && !config.accept_ephemeral {
+        return Err(OpenError::Ephemeral { dir: config.dir.clone(), kind: volume.as_str() });
+    }
+    Ok(volume)
+}
+
+fn take_lock(dir: &Path) -> Result<FolderLock, OpenError> {
+    FolderLock::take(dir).map_err(|error| match error {
+        LockError::Taken(pid) => OpenError::Locked { dir: dir.to_owned(), pid },
+        LockError::Io(source) => OpenError::Io { action: "lock", path: dir.join(super::lock::LOCK_NAME), source },
+    })
+}
+
+fn refuse_damage(config: &TrailConfig, prev: Option<&Predecessor>) -> Result<(), OpenError> {
+    let Some(prev) = prev.filter(|prev| prev.damaged) else { return Ok(()) };
+    tracing::error!(
+        writer = %prev.writer, segment = prev.segment, after_seq = prev.seq,
+        "the trail is damaged where it had been on disk: run `chaperone audit verify`"
+    );
+    if !config.strict {
+        return Ok(());
+    }
+    Err(OpenError::Damaged {
+        dir: config.dir.clone(),
+        writer: prev.writer.to_string(),
+        segment: prev.segment,
+        seq: prev.seq,
+    })
+}
+
+fn begin_first_segment(origin: &Origin) -> Result<State, OpenError> {
+    let dir = &origin.config.dir;
+    let segment = origin.create(1).map_err(io_error("create a segment in", dir))?;
+    let encoded = origin.begin(&segment, &Tip::at_birth(Hash([0; 32]))).map_err(|error| match error {
+        BeginError::Header(error) => OpenError::Header(error.to_string()),
+        BeginError::Io(source) => OpenError::Io { action: "write to", path: segment.path.clone(), source },
+    })?;
+    Ok(State::at_birth(segment, Hash::of(&[&encoded])))
+}

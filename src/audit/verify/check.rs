@@ -1,0 +1,436 @@
+//! One writer, from its first segment to its end.
+
+use std::{fs, io};
+
+use super::{Finding, OpenEnd, VerifyOptions, WriterReport};
+use crate::audit::{
+    bytes::{self, len64},
+    folder::{SegmentFile, WriterFiles},
+    frame::{self, Damage, Frame, Kind},
+    header::{HEADER_BYTES, Header, HeaderError, Predecessor},
+    merkle::{self, Frontier, Hash},
+    walk::{Position, StepError, frames_beyond},
+};
+
+/// What came of one writer.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) finding: Option<Finding>,
+    pub(super) open_end: Option<OpenEnd>,
+    pub(super) report: Option<WriterReport>,
+    pub(super) bytes: u64,
+}
+
+/// A finding ends the check of its writer.
+type Checked<T> = Result<T, Box<Finding>>;
+
+struct Check<'a> {
+    files: &'a WriterFiles,
+    options: VerifyOptions,
+    /// After the last verified frame.
+    at: Option<Position>,
+    tree: Frontier,
+    /// Positions after each verified frame, of the writer's open segments: copies are held against them.
+    history: Vec<Position>,
+    /// The tree before `history`.
+    history_tree: Frontier,
+    history_leaves: Vec<(u64, Hash)>,
+    first_seq: u64,
+    frames: u64,
+    encrypted_frames: u64,
+    unchecked_checkpoints: u64,
+    /// The highest frame that was known to be on disk.
+    synced: u64,
+    sealed: bool,
+    /// Damage that the next segment may make good, or that may be a torn tail.
+    pending: Option<Finding>,
+    last: Option<LastSegment>,
+}
+
+/// How the last segment looked.
+struct LastSegment {
+    number: u32,
+    end: u64,
+    tail: Vec<u8>,
+}
+
+/// Checks all segments of a writer, and its end by what the next writer said of it.
+pub(super) fn check_writer(
+    files: &WriterFiles,
+    successor: Option<&Predecessor>,
+    options: VerifyOptions,
+) -> io::Result<Outcome> {
+    let mut check = Check {
+        files,
+        options,
+        at: None,
+        tree: Frontier::default(),
+        history: Vec::new(),
+        history_tree: Frontier::default(),
+        history_leaves: Vec::new(),
+        first_seq: 1,
+        frames: 0,
+        encrypted_frames: 0,
+        unchecked_checkpoints: 0,
+        synced: 0,
+        sealed: false,
+        pending: None,
+        last: None,
+    };
+    let mut outcome = Outcome::default();
+    let mut found = Ok(());
+    for segment in &files.segments {
+        let stored = match fs::read(&segment.path) {
+            Ok(stored) => stored,
+            // A running writer takes its unused spare away as it leaves.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        outcome.bytes += len64(stored.len());
+        found = check.segment(segment, &stored);
+        if found.is_err() {
+            break;
+        }
+    }
+    match found.and_then(|()| check.end(successor)) {
+        Ok(open_end) => outcome.open_end = open_end,
+        Err(finding) => outcome.finding = Some(*finding),
+    }
+    outcome.report = Some(check.report());
+    Ok(outcome)
+}
+
+impl Check<'_> {
+    fn report(&self) -> WriterReport {
+        WriterReport {
+            writer: self.files.writer.to_string(),
+            segments: self.files.segments.len(),
+            first_seq: self.first_seq,
+            last_seq: self.at.map_or(0, |at| at.seq),
+            frames: self.frames,
+            sealed: self.sealed,
+            root: self.tree.root().to_string(),
+            encrypted_frames: self.encrypted_frames,
+            unchecked_checkpoints: self.unchecked_checkpoints,
+        }
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.at.map_or(1, |at| at.seq + 1)
+    }
+
+    fn finding(&self, segment: u32, offset: usize, problem: &'static str, detail: String) -> Finding {
+        Finding {
+            writer: self.files.writer.to_string(),
+            seq: self.next_seq(),
+            segment,
+            offset: len64(offset),
+            problem,
+            detail,
+            frames_beyond: 0,
+            last_seq_beyond: None,
+        }
+    }
+
+    fn segment(&mut self, segment: &SegmentFile, stored: &[u8]) -> Checked<()> {
+        let header = match Header::decode(stored) {
+            Ok(header) => header,
+            Err(HeaderError::Empty) if bytes::all_zero(stored) => return Ok(()),
+            Err(error) => return self.bad_header(segment, stored, &error),
+        };
+        self.header(segment, &header, stored)?;
+        self.frames(segment, &header, stored)
+    }
+
+    fn bad_header(&mut self, segment: &SegmentFile, stored: &[u8], error: &HeaderError) -> Checked<()> {
+        let mut finding = self.finding(segment.number, 0, "header", format!("the header is bad: {error}"));
+        let behind = stored.get(HEADER_BYTES..).unwrap_or_default();
+        if self.at.is_some() && bytes::all_zero(behind) && self.pending.is_none() {
+            // Nothing was written behind it: torn as it was begun, if it is the last.
+            let torn = stored.get(..bytes::len_without_zeros(stored)).unwrap_or(stored).to_vec();
+            self.last = Some(LastSegment { number: segment.number, end: 0, tail: torn });
+            self.pending = Some(finding);
+            return Ok(());
+        }
+        note_beyond(&mut finding, stored, HEADER_BYTES.min(stored.len()), 0);
+        Err(Box::new(finding))
+    }
+
+    /// Does this segment continue what is verified?
+    fn header(&mut self, segment: &SegmentFile, header: &Header, stored: &[u8]) -> Checked<()> {
+        let number = segment.number;
+        let first = self.files.header.as_ref();
+        if header.writer != self.files.writer || header.segment != number {
+            let detail = format!("it is segment {} of writer {}", header.segment, header.writer);
+            return Err(Box::new(self.finding(number, 0, "renamed", detail)));
+        }
+        if first.is_some_and(|first| first.prev != header.prev) {
+            let detail = "its predecessor is not the one of the writer's other segments".to_owned();
+            return Err(Box::new(self.finding(number, 0, "header", detail)));
+        }
+        let before = Position::before(header, stored);
+        let Some(tree) = header.tree_before() else {
+            return Err(Box::new(self.finding(
+                number,
+                0,
+                "header",
+                "its tree does not fit its first record".to_owned(),
+            )));
+        };
+        self.synced = self.synced.max(before.frame);
+        match self.at {
+            None => self.begin(number, header, before, tree.clone())?,
+            Some(at) if before.frame > at.frame => {
+                return Err(Box::new(self.pending.take().unwrap_or_else(|| {
+                    self.finding(number, 0, "missing", format!("frames from {} on are missing before it", at.frame + 1))
+                })));
+            }
+            Some(_) if header.chain.is_none() => {
+                let detail = "it says that it is the writer's first".to_owned();
+                return Err(Box::new(self.finding(number, 0, "header", detail)));
+            }
+            Some(_) if !self.was_at(&before, &tree) => {
+                let detail = "its header does not continue the segment before it".to_owned();
+                return Err(Box::new(self.finding(number, 0, "header", detail)));
+            }
+            // What was damaged before stands here again: that is how a failed sync is made good.
+            Some(_) => self.pending = None,
+        }
+        // Copies can only be of frames that were not known to be on disk when this segment was begun.
+        let keep = self.history.partition_point(|position| position.frame < before.frame);
+        self.history.drain(..keep);
+        let seq = before.seq;
+        self.history_tree = tree;
+        self.history_leaves.retain(|(leaf_seq, _)| *leaf_seq > seq);
+        Ok(())
+    }
+
+    fn begin(&mut self, number: u32, header: &Header, before: Position, tree: Frontier) -> Checked<()> {
+        let is_first = header.chain.is_none();
+        let is_start = before.frame == 0 && before.seq == 0;
+        if is_first != (number == 1) || (is_first && !is_start) {
+            let detail = "a writer's first segment starts its chain, and no other does".to_owned();
+            return Err(Box::new(self.finding(number, 0, "header", detail)));
+        }
+        if !is_first && !self.options.allow_pruned {
+            let detail = "the segments before it are missing".to_owned();
+            return Err(Box::new(self.finding(number, 0, "missing", detail)));
+        }
+        self.first_seq = before.seq + 1;
+        self.at = Some(before);
+        self.tree = tree;
+        self.history.push(before);
+        Ok(())
+    }
+
+    /// Whether the writer stood at this position, with this tree.
+    fn was_at(&self, before: &Position, tree: &Frontier) -> bool {
+        if !self.history.iter().any(|position| position == before) {
+            return false;
+        }
+        let mut rebuilt = self.history_tree.clone();
+        for (_, leaf) in self.history_leaves.iter().take_while(|(seq, _)| *seq <= before.seq) {
+            rebuilt.push(*leaf);
+        }
+        rebuilt == *tree
+    }
+
+    fn frames(&mut self, segment: &SegmentFile, header: &Header, stored: &[u8]) -> Checked<()> {
+        let mut local = Position::before(header, stored);
+        let mut offset = HEADER_BYTES;
+        let mut is_sealed = false;
+        loop {
+            let step = local.step(stored, offset);
+            let frame = match step {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.stop(segment.number, stored, offset, local, error);
+                    // Nothing is ever written behind a seal, so nothing there can be a torn write.
+                    return if is_sealed {
+                        self.pending.take().map_or(Ok(()), |finding| Err(Box::new(finding)))
+                    } else {
+                        Ok(())
+                    };
+                }
+            };
+            if self.at.is_some_and(|at| frame.head.frame <= at.frame) {
+                if !self.history.contains(&local) {
+                    let detail = format!("frame {} differs from its copy in the segment before", local.frame);
+                    return Err(Box::new(self.at_frame(segment.number, offset, &frame, "copy", detail)));
+                }
+            } else {
+                self.frame(segment.number, offset, &frame, local)?;
+            }
+            offset += frame.len;
+            is_sealed = frame.head.kind == Kind::Seal;
+        }
+    }
+
+    fn at_frame(
+        &self,
+        number: u32,
+        offset: usize,
+        frame: &Frame<'_>,
+        problem: &'static str,
+        detail: String,
+    ) -> Finding {
+        Finding { seq: frame.head.first_seq, ..self.finding(number, offset, problem, detail) }
+    }
+
+    /// A frame whose chain is good: what does it hold?
+    fn frame(&mut self, number: u32, offset: usize, frame: &Frame<'_>, after: Position) -> Checked<()> {
+        let bad = |check: &Self, detail: &str| {
+            Err(Box::new(check.at_frame(number, offset, frame, "frame", detail.to_owned())))
+        };
+        if self.sealed {
+            return bad(self, "it stands behind the writer's final seal");
+        }
+        if frame.head.synced >= frame.head.frame {
+            return bad(self, "it says that it was on disk before it was written");
+        }
+        if let Some(seq) = first_bad_record(frame) {
+            let detail = "a record is not the one its leaf names".to_owned();
+            return Err(Box::new(Finding { seq, ..self.finding(number, offset, "record", detail) }));
+        }
+        let bare = frame.head.count == 0;
+        match frame.head.kind {
+            Kind::Records if bare => return bad(self, "it holds no records"),
+            Kind::SyncMark if !(bare && frame.body.is_empty()) => return bad(self, "a sync mark holds nothing"),
+            Kind::Checkpoint | Kind::Seal if !bare => return bad(self, "only frames of records have leaves"),
+            Kind::Seal if *frame.body != self.tree.root().0 => {
+                return bad(self, "the seal's root is not that of the records");
+            }
+            Kind::Records | Kind::SyncMark | Kind::Checkpoint | Kind::Seal => {}
+        }
+        if frame.head.flags & frame::FLAG_FINAL != 0 && !frame.is_final() {
+            return bad(self, "only a seal can be final");
+        }
+        for (leaf, seq) in frame.leaves.as_chunks::<32>().0.iter().zip(frame.head.first_seq..) {
+            self.tree.push(Hash(*leaf));
+            self.history_leaves.push((seq, Hash(*leaf)));
+        }
+        self.frames += 1;
+        self.encrypted_frames += u64::from(frame.is_encrypted());
+        self.unchecked_checkpoints += u64::from(frame.head.kind == Kind::Checkpoint);
+        self.sealed = frame.is_final();
+        self.synced = self.synced.max(frame.head.synced);
+        self.at = Some(after);
+        self.history.push(after);
+        Ok(())
+    }
+
+    /// No further frame continues the segment: its end, or damage.
+    fn stop(&mut self, number: u32, stored: &[u8], offset: usize, local: Position, error: StepError) {
+        let rest = stored.get(offset..).unwrap_or_default();
+        let tail = rest.get(..bytes::len_without_zeros(rest)).unwrap_or(rest);
+        self.last = Some(LastSegment { number, end: len64(offset), tail: tail.to_vec() });
+        if tail.is_empty() {
+            return;
+        }
+        let (problem, detail) = match error {
+            StepError::Damage(Damage::End) => ("bytes_after_end", "something stands behind the last frame".to_owned()),
+            StepError::Damage(_) => ("frame", error.to_string()),
+            StepError::FrameNumber(_) | StepError::Sequence(_) => ("order", error.to_string()),
+            StepError::Chain => ("chain", error.to_string()),
+        };
+        let mut finding = self.finding(number, offset, problem, detail);
+        finding.seq = local.seq.saturating_add(1);
+        if error == StepError::Damage(Damage::BodyChecksum)
+            && let Ok(parts) = frame::parts(rest)
+            && parts.head.frame == local.frame.saturating_add(1)
+            && parts.head.first_seq == finding.seq
+            && let Some(nth) = first_unlike_its_leaf(parts.body, parts.leaves)
+        {
+            finding.seq = finding.seq.saturating_add(nth);
+        }
+        for (_, frame) in frames_beyond(stored, offset, local.frame) {
+            self.synced = self.synced.max(frame.head.synced);
+        }
+        note_beyond(&mut finding, stored, offset, local.frame);
+        self.pending = Some(finding);
+    }
+
+    /// Is the end the one the writer, or the next one, vouches for?
+    fn end(&mut self, successor: Option<&Predecessor>) -> Checked<Option<OpenEnd>> {
+        let Some(at) = self.at else {
+            let nothing = self.finding(0, 0, "missing", "no segment of this writer can be read".to_owned());
+            return Err(Box::new(nothing));
+        };
+        let pending = self.pending.take();
+        let (number, end) = self.last.as_ref().map_or((0, 0), |last| (last.number, last.end));
+        let torn = self.last.as_ref().map_or(&[][..], |last| last.tail.as_slice());
+        let missing =
+            |check: &Self, detail: String| Finding { offset: end, ..check.finding(number, 0, "missing", detail) };
+        if self.sealed
+            && let Some(pending) = pending
+        {
+            return Err(Box::new(pending));
+        }
+        if self.synced > at.frame {
+            let detail =
+                format!("frames up to {} had been on disk, {} is the last that is good", self.synced, at.frame);
+            return Err(Box::new(pending.unwrap_or_else(|| missing(self, detail))));
+        }
+        let Some(said) = successor else {
+            let open = OpenEnd {
+                writer: self.files.writer.to_string(),
+                next_seq: at.seq + 1,
+                segment: number,
+                offset: end,
+                torn_bytes: len64(torn.len()),
+            };
+            return Ok((!self.sealed).then_some(open));
+        };
+        if said.frame > at.frame || said.segment > number {
+            let detail = format!("the next writer found frame {} and segment {} here", said.frame, said.segment);
+            return Err(Box::new(pending.unwrap_or_else(|| missing(self, detail))));
+        }
+        let same_end =
+            said.frame == at.frame && said.seq == at.seq && said.chain == at.chain && said.clean == self.sealed;
+        let same_tail = said.tail_bytes == len64(torn.len())
+            && said.tail_sha256 == (!torn.is_empty()).then(|| Hash::of(&[torn]))
+            && said.segment == number;
+        if same_end && same_tail && !said.damaged {
+            return Ok(None);
+        }
+        Err(Box::new(pending.unwrap_or_else(|| {
+            let detail = "the end is not the one that the next writer found".to_owned();
+            Finding { problem: "end", ..missing(self, detail) }
+        })))
+    }
+}
+
+fn note_beyond(finding: &mut Finding, stored: &[u8], offset: usize, after: u64) {
+    for (_, frame) in frames_beyond(stored, offset, after) {
+        finding.frames_beyond += 1;
+        finding.last_seq_beyond = finding.last_seq_beyond.max(Some(frame.last_seq()));
+    }
+}
+
+/// The number in the frame of the first line that its leaf does not name.
+fn first_unlike_its_leaf(body: &[u8], leaves: &[u8]) -> Option<u64> {
+    let mut lines = body.split(|byte| *byte == b'\n');
+    let leaves = leaves.as_chunks::<32>().0;
+    leaves.iter().position(|stored| lines.next().map(|line| merkle::leaf(line).0) != Some(*stored)).map(len64)
+}
+
+/// The first record of a frame that is not what leaf and position say.
+fn first_bad_record(frame: &Frame<'_>) -> Option<u64> {
+    if frame.head.kind != Kind::Records || frame.is_encrypted() {
+        return None;
+    }
+    let mut lines = frame.lines();
+    let mut seq = frame.head.first_seq;
+    for stored in frame.leaves.as_chunks::<32>().0 {
+        let sound = lines.next().is_some_and(|line| merkle::leaf(line).0 == *stored && states_its_place(line, seq));
+        if !sound {
+            return Some(seq);
+        }
+        seq += 1;
+    }
+    lines.next().map(|_| seq.saturating_sub(1))
+}
+
+fn states_its_place(line: &[u8], seq: u64) -> bool {
+    line.starts_with(format!("{{\"v\":{},\"seq\":{seq},", crate::domain::record::RECORD_VERSION).as_bytes())
+}

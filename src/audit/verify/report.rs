@@ -1,0 +1,110 @@
+//! What a verification says: in one word, and in detail.
+
+use serde::Serialize;
+
+/// The verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All that the folder says it holds is there, unchanged, and every writer's end is sealed or witnessed by the
+    /// next one.
+    Whole,
+    /// All that is there is unchanged, but the last writer did not say that it ended: it runs, or it died. That
+    /// something was cut off behind the end cannot be told from a torn tail without a checkpoint.
+    Open,
+    /// Something is damaged, missing or changed.
+    Damaged,
+}
+
+/// One thing that is wrong: the first in its writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub writer: String,
+    /// The first record that cannot be relied on.
+    pub seq: u64,
+    pub segment: u32,
+    /// Where in the segment's file.
+    pub offset: u64,
+    /// A stable word for what is wrong.
+    pub problem: &'static str,
+    /// The same for a reader.
+    pub detail: String,
+    /// Whole frames found behind the damage in this segment, and the last record in them.
+    pub frames_beyond: u64,
+    pub last_seq_beyond: Option<u64>,
+}
+
+/// An end that nobody vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenEnd {
+    pub writer: String,
+    /// The first record that would follow.
+    pub next_seq: u64,
+    pub segment: u32,
+    pub offset: u64,
+    /// Bytes behind the end that are no frame: a torn tail, or tampering with what was not yet known to be on disk.
+    pub torn_bytes: u64,
+}
+
+/// What of one writer was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WriterReport {
+    pub writer: String,
+    pub segments: usize,
+    /// Verified records: `first_seq..=last_seq`; the last is below the first when there are none.
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub frames: u64,
+    /// It ended with its final seal.
+    pub sealed: bool,
+    /// The root of the tree over all its verified records.
+    pub root: String,
+    /// Frames whose records are encrypted: verified as stored, not read.
+    pub encrypted_frames: u64,
+    /// Checkpoint frames: their signatures are not checked here.
+    pub unchecked_checkpoints: u64,
+}
+
+/// The result of verifying a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub schema_version: u32,
+    pub verdict: Verdict,
+    /// In the order of the trail: the first is the first bad record.
+    pub findings: Vec<Finding>,
+    pub open_ends: Vec<OpenEnd>,
+    /// Each after its predecessor.
+    pub writers: Vec<WriterReport>,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+impl Report {
+    pub(super) fn new() -> Self {
+        Self {
+            schema_version: 1,
+            verdict: Verdict::Whole,
+            findings: Vec::new(),
+            open_ends: Vec::new(),
+            writers: Vec::new(),
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn judge(&mut self) {
+        self.records = self.writers.iter().map(|writer| (writer.last_seq + 1).saturating_sub(writer.first_seq)).sum();
+        self.verdict = if !self.findings.is_empty() {
+            Verdict::Damaged
+        } else if !self.open_ends.is_empty() {
+            Verdict::Open
+        } else {
+            Verdict::Whole
+        };
+    }
+
+    /// The first thing that is wrong.
+    pub fn first_bad(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+}

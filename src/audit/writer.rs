@@ -1,0 +1,353 @@
+//! The writer thread: takes what is queued, makes one frame of it, appends it, and never waits for the disk but to
+//! end a segment.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    bytes::len64,
+    frame::{self, FLAG_FINAL, Head, Kind, SEAL_BYTES},
+    header::HEADER_BYTES,
+    merkle::{self, Hash},
+    notices,
+    queue::{Pending, Taken},
+    state::{Life, Shared, Shift, Spare, State, Tip, Unsynced, Waiter},
+    storage, takeover,
+};
+use crate::domain::{Tier, record::RECORD_VERSION};
+
+/// How often an idle writer looks whether all is synced and a mark is due.
+const MARK_POLL: Duration = Duration::from_millis(20);
+/// How often a writer without room looks for some, and for the end of the trail.
+const ROOM_POLL: Duration = Duration::from_millis(100);
+/// `v`, `seq` and the newline around a record.
+const LINE_EXTRA: usize = 40;
+
+/// Why the writer stops what it does.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// Another shift is at work, or the trail ended: nothing more to do here.
+    Superseded,
+    /// The segment is poisoned, and the guard knows.
+    Poisoned,
+    /// There is no room for another segment.
+    Full,
+}
+
+/// The writer of one shift.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) shift: Arc<Shift>,
+    tip: Tip,
+    marked: bool,
+}
+
+/// The thread's life.
+pub(super) fn run(shared: Arc<Shared>, shift: Arc<Shift>) {
+    if takeover::finish_what_was_begun(&shared, &shift).is_err() {
+        return;
+    }
+    let (tip, marked) = {
+        let state = shared.state();
+        (state.tip.clone(), state.last_is_mark)
+    };
+    let mut writer = Writer { shared, shift, tip, marked };
+    loop {
+        match writer.turn() {
+            Ok(true) => {}
+            Ok(false) | Err(Halt::Superseded | Halt::Poisoned) => return,
+            Err(Halt::Full) => {
+                if writer.wait_for_room().is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What a record costs in its frame.
+fn cost(pending: &Pending) -> u64 {
+    len64(pending.rest.len() + LINE_EXTRA + 32)
+}
+
+impl Writer {
+    /// One batch, one mark, or the end. False when the trail is closed.
+    fn turn(&mut self) -> Result<bool, Halt> {
+        let shared = Arc::clone(&self.shared);
+        self.wait_for_the_syncer()?;
+        let wait = (!self.marked).then_some(MARK_POLL);
+        // Head and foot of the frame come out of the budget too.
+        let budget = shared.origin.config.frame_bytes_max() - 128;
+        match shared.queue.take(self.shift.number, wait, budget, cost) {
+            Taken::Batch(batch) => self.append(batch).map(|()| true),
+            Taken::Idle => self.mark_if_idle().map(|()| true),
+            Taken::Closed => self.close().map(|()| false),
+            Taken::Superseded => Err(Halt::Superseded),
+        }
+    }
+
+    /// Frames stay in memory until synced: past a bound the disk sets the pace.
+    fn wait_for_the_syncer(&self) -> Result<(), Halt> {
+        let mut state = self.shared.state();
+        while state.unsynced_bytes > super::config::UNSYNCED_BYTES_MAX {
+            self.stand(&state)?;
+            state.sync_now = true;
+            self.shared.bell.notify_all();
+            state = self.shared.wait(state, ROOM_POLL);
+        }
+        Ok(())
+    }
+
+    fn stand(&self, state: &State) -> Result<(), Halt> {
+        if !state.is_current(&self.shift) {
+            Err(Halt::Superseded)
+        } else if state.poison.is_some() {
+            Err(Halt::Poisoned)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn append(&mut self, batch: Vec<Pending>) -> Result<(), Halt> {
+        let body_len: usize = batch.iter().map(|pending| pending.rest.len() + LINE_EXTRA).sum();
+        if let Err(halt) = self.make_room(len64(frame::encoded_len(batch.len(), body_len))) {
+            // Nothing of the batch was written. Another shift, or the way out of a full disk, finds it in the queue.
+            self.shared.queue.push_front(batch);
+            return Err(halt);
+        }
+        let (leaves, body) = self.lines(&batch);
+        let decisions = batch.iter().zip(self.tip.seq + 1..).filter_map(|(pending, seq)| {
+            pending.decision.as_ref().map(|(id, caller)| (id.clone(), caller.clone(), seq))
+        });
+        self.shared.remember(decisions.collect());
+        self.commit(Kind::Records, 0, &leaves, &body, batch)
+    }
+
+    fn lines(&self, batch: &[Pending]) -> (Vec<Hash>, Vec<u8>) {
+        let mut leaves = Vec::with_capacity(batch.len());
+        let mut body = Vec::with_capacity(batch.iter().map(|pending| pending.rest.len() + LINE_EXTRA).sum());
+        for (pending, seq) in batch.iter().zip(self.tip.seq + 1..) {
+            let start = body.len();
+            body.extend_from_slice(format!("{{\"v\":{RECORD_VERSION},\"seq\":{seq},").as_bytes());
+            body.extend_from_slice(&pending.rest);
+            leaves.push(merkle::leaf(body.get(start..).unwrap_or_default()));
+            body.push(b'\n');
+        }
+        (leaves, body)
+    }
+
+    /// Appends one frame and answers those for whom the kernel having it is enough.
+    fn commit(&mut self, kind: Kind, flags: u8, leaves: &[Hash], body: &[u8], batch: Vec<Pending>) -> Result<(), Halt> {
+        let synced = self.shared.state().synced;
+        let head = Head {
+            kind,
+            flags,
+            // INVARIANT(frame-size): a batch is cut at `FRAME_BYTES_MAX` and at 65,535 records.
+            count: u16::try_from(leaves.len()).unwrap_or(u16::MAX),
+            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            frame: self.tip.frame + 1,
+            first_seq: self.tip.seq + 1,
+            synced,
+        };
+        let (encoded, chain) = frame::encode(&head, leaves, body, &self.tip.chain);
+        let encoded = Arc::new(encoded);
+        let mut after = Tip { frame: head.frame, chain, seq: self.tip.seq + len64(leaves.len()), ..self.tip.clone() };
+        leaves.iter().for_each(|leaf| after.tree.push(*leaf));
+
+        let mut state = self.shared.state();
+        if let Err(halt) = self.stand(&state) {
+            drop(state);
+            self.shared.queue.push_front(batch);
+            return Err(halt);
+        }
+        let (process, disk) = waiters(batch, head.first_seq);
+        let (file, offset) = (Arc::clone(&state.segment.file), state.offset);
+        let before = std::mem::replace(&mut self.tip, after);
+        state.tip = self.tip.clone();
+        state.offset += len64(encoded.len());
+        state.unsynced_bytes += len64(encoded.len());
+        state.last_is_mark = kind == Kind::SyncMark;
+        self.marked = state.last_is_mark;
+        state.unsynced.push_back(Unsynced {
+            before,
+            frame: head.frame,
+            last_seq: self.tip.seq,
+            bytes: Arc::clone(&encoded),
+            process,
+            disk,
+        });
+        drop(state);
+
+        let result =
+            self.shared.watched(&self.shift.writer_call, || storage::write_all(file.as_ref(), &encoded, offset));
+        self.written(head.frame, result)
+    }
+
+    fn written(&self, frame: u64, result: std::io::Result<()>) -> Result<(), Halt> {
+        if let Err(error) = result {
+            self.shared.poison(&self.shift, format!("a write failed: {error}"));
+            return Err(Halt::Poisoned);
+        }
+        let mut state = self.shared.state();
+        if !state.is_current(&self.shift) {
+            // The frame was already copied from memory, and its waiters answered, by the shift that took over.
+            return Err(Halt::Superseded);
+        }
+        state.written = frame;
+        if state.waiting_since.is_none() {
+            state.waiting_since = Some(self.shared.clock.elapsed());
+        }
+        let released = match state.unsynced.back_mut() {
+            Some(unsynced) if unsynced.frame == frame => std::mem::take(&mut unsynced.process),
+            Some(_) | None => Vec::new(),
+        };
+        drop(state);
+        self.shared.bell.notify_all();
+        for waiter in released {
+            waiter.tell(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn mark_if_idle(&mut self) -> Result<(), Halt> {
+        let state = self.shared.state();
+        self.stand(&state)?;
+        let idle = state.synced == self.tip.frame;
+        drop(state);
+        if !idle {
+            return Ok(());
+        }
+        self.make_room(len64(frame::encoded_len(0, 0)))?;
+        self.commit(Kind::SyncMark, 0, &[], &[], Vec::new())
+    }
+
+    /// Makes sure that a frame of `len` bytes, and a seal behind it, fit into the segment at hand.
+    fn make_room(&mut self, len: u64) -> Result<(), Halt> {
+        let state = self.shared.state();
+        self.stand(&state)?;
+        if state.offset + len + SEAL_BYTES <= state.segment.size {
+            return Ok(());
+        }
+        drop(state);
+        self.rotate()
+    }
+
+    /// Seals the segment, waits until it is on disk, and goes on in the spare.
+    fn rotate(&mut self) -> Result<(), Halt> {
+        let shared = Arc::clone(&self.shared);
+        // First the room, then the seal: without room the segment stays open and can still be ended cleanly.
+        let spare = takeover::take_spare(&shared, &self.shift)?;
+        self.seal(0)?;
+        let begun = shared.watched(&self.shift.writer_call, || shared.origin.begin(&spare, &self.tip));
+        if let Err(error) = begun {
+            shared.poison(&self.shift, format!("a segment could not be begun: {error}"));
+            return Err(Halt::Poisoned);
+        }
+        let mut state = shared.state();
+        self.stand(&state)?;
+        state.segment = spare;
+        state.offset = len64(HEADER_BYTES);
+        Ok(())
+    }
+
+    fn seal(&mut self, flags: u8) -> Result<(), Halt> {
+        let root = self.tip.tree.root();
+        self.commit(Kind::Seal, flags, &[], &root.0, Vec::new())?;
+        self.wait_until_synced()
+    }
+
+    fn wait_until_synced(&self) -> Result<(), Halt> {
+        let mut state = self.shared.state();
+        while state.synced < self.tip.frame {
+            self.stand(&state)?;
+            state.sync_now = true;
+            self.shared.bell.notify_all();
+            state = self.shared.wait(state, ROOM_POLL);
+        }
+        self.stand(&state)
+    }
+
+    /// All that was queued is written: bring it to disk, say so in a seal, and leave.
+    fn close(&mut self) -> Result<(), Halt> {
+        self.wait_until_synced()?;
+        self.seal(FLAG_FINAL)?;
+        let mut state = self.shared.state();
+        self.stand(&state)?;
+        state.life = Life::Closed;
+        let spare = std::mem::replace(&mut state.spare, Spare::Wanted);
+        let (segment, end) = (state.segment.clone(), state.offset);
+        drop(state);
+        self.shared.bell.notify_all();
+        if let Err(error) = segment.file.punch(end, segment.size) {
+            tracing::warn!(%error, "the unused room of a segment was not given back");
+        }
+        if let Spare::Ready(spare) = spare
+            && let Err(error) = self.shared.origin.storage.unlink(&spare.path)
+        {
+            tracing::warn!(%error, "an unused segment stays behind");
+        }
+        self.shared.unlock();
+        self.shared.life.send_replace(Life::Closed);
+        Ok(())
+    }
+
+    /// There is no room: refuse all callers until the syncer has found some, then say in the trail how many.
+    fn wait_for_room(&self) -> Result<(), Halt> {
+        let shared = &self.shared;
+        tracing::error!(dir = %shared.dir().display(), "the trail has no room, answers are refused");
+        loop {
+            shared.queue.set_full(shared.clock.now());
+            let state = shared.state();
+            self.stand(&state)?;
+            if matches!(state.spare, Spare::Ready(_)) {
+                break;
+            }
+            if shared.queue.is_closed() {
+                // The segment at hand has kept room for its seal; there is none for anything else.
+                drop(state);
+                shared.queue.discard();
+                return Ok(());
+            }
+            drop(shared.wait(state, ROOM_POLL));
+        }
+        shared.readmit();
+        Ok(())
+    }
+}
+
+fn waiters(batch: Vec<Pending>, first_seq: u64) -> (Vec<Waiter>, Vec<Waiter>) {
+    let (mut process, mut disk) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (pending, seq) in batch.into_iter().zip(first_seq..) {
+        let Some(answer) = pending.answer else { continue };
+        match pending.tier {
+            Tier::Process => process.push(Waiter { seq, answer }),
+            Tier::Disk | Tier::Remote => disk.push(Waiter { seq, answer }),
+        }
+    }
+    (process, disk)
+}
+
+impl Shared {
+    /// Lets callers in again; the first record they find before theirs says how many were refused.
+    pub(super) fn readmit(&self) {
+        let Some(refused) = self.queue.set_room() else { return };
+        tracing::info!(refused = refused.count, "the trail has room again");
+        match notices::pending(&notices::refused(self.clock.now(), refused)) {
+            Ok(pending) => self.queue.push_front(vec![pending]),
+            Err(error) => tracing::error!(%error, "the refusals could not be recorded"),
+        }
+    }
+
+    pub(super) fn unlock(&self) {
+        drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+    }
+
+    fn remember(&self, decisions: Vec<(String, String, u64)>) {
+        if decisions.is_empty() {
+            return;
+        }
+        let mut index = self.decisions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (id, caller, seq) in decisions {
+            index.insert(self.origin.writer, id, caller, seq);
+        }
+    }
+}

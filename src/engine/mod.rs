@@ -4,7 +4,9 @@
 //! [`crate::domain::Slice`]; what leaves is a [`crate::domain::Evaluation`], not yet recorded and therefore not yet an
 //! answer.
 
+pub mod actions;
 pub mod bundle;
+pub mod index;
 pub mod problem;
 pub mod reasons;
 pub mod taxonomy;

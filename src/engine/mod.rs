@@ -7,8 +7,10 @@
 pub mod actions;
 pub mod bundle;
 pub mod index;
+pub mod mapping_file;
 pub mod problem;
 pub mod reasons;
+pub mod schema_types;
 pub mod taxonomy;
 
 pub use bundle::Bundle;

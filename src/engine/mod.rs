@@ -4,21 +4,34 @@
 //! [`crate::domain::Slice`]; what leaves is a [`crate::domain::Evaluation`], not yet recorded and therefore not yet an
 //! answer.
 
+pub mod actions;
 pub mod bundle;
 pub mod check;
+pub mod clauses;
+pub mod evaluate;
+mod exception;
+mod explain;
 mod finding;
 pub mod guard;
+pub mod index;
+mod judge;
 pub mod live;
+pub mod load;
+pub mod mapping_file;
 pub mod nearest;
+pub mod plan;
 pub mod policies;
 pub mod problem;
+pub mod question;
 pub mod reasons;
+mod remedies;
 pub mod schema;
+pub mod schema_types;
 pub mod source;
 pub mod taxonomy;
 pub mod taxonomy_file;
 pub mod validated;
+mod words;
 pub mod yaml;
 
 pub use bundle::Bundle;
-

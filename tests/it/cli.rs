@@ -150,3 +150,25 @@ fn healthcheck_fails_where_nobody_listens() {
     let path = dir.path().join("none.sock");
     chaperone().arg("healthcheck").arg("--socket").arg(&path).assert().code(1).stderr(contains("none.sock"));
 }
+
+#[test]
+fn metrics_leave_by_otlp_before_the_process_ends_when_an_endpoint_asks() {
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = collector.accept().unwrap();
+        answer_once(stream, "200 OK")
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "policies: { dir: /nowhere }\n").unwrap();
+    chaperone()
+        .arg("serve")
+        .arg("--config")
+        .arg(file.path())
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint)
+        .assert()
+        .code(1);
+    // If nothing came, this lets the collector go, and the test fail.
+    drop(std::net::TcpStream::connect(endpoint.trim_start_matches("http://")));
+    assert!(server.join().unwrap().starts_with("POST / HTTP/1.1\r\n"));
+}

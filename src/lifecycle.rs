@@ -42,12 +42,14 @@ pub enum LifecycleError {
     Unfinished { unfinished: usize, waited: Duration },
 }
 
-/// Stage one: accept nothing new. Stage two: drop what is left.
+/// The stages of an end, in their order. A part waits for the one that concerns it.
 #[derive(Clone, Debug, Default)]
 pub struct Stages {
-    /// Cancelled when the process begins to stop.
+    /// Accept nothing new: for listeners, the feed, the watcher of folders.
     pub stopping: CancellationToken,
-    /// Cancelled when waiting is over.
+    /// No request is in flight any more: for what requests need to be answered, the writer of the trail above all.
+    pub flushing: CancellationToken,
+    /// Waiting is over.
     pub killing: CancellationToken,
 }
 
@@ -105,7 +107,7 @@ impl Lifecycle {
         self.stages.stopping.cancel();
     }
 
-    /// Starts a background task that must run until the process stops. It is told by [`Stages::stopping`], and is
+    /// Starts a background task that must run until the process stops. It is told by [`Stages`], and is
     /// dropped at [`Stages::killing`]. An error, a panic or an early end stops the process.
     pub fn watch<F, E>(&self, name: &'static str, work: F)
     where
@@ -123,7 +125,8 @@ impl Lifecycle {
         self.background.spawn(task);
     }
 
-    /// Runs `work` on a thread of its own, under the same watch. It gets the stages and must end soon after `stopping`.
+    /// Runs `work` on a thread of its own, under the same watch. It gets the stages and must end soon
+    /// after `stopping` or `flushing`.
     ///
     /// # Errors
     ///
@@ -207,6 +210,7 @@ impl Watch {
         if !is_drained {
             tracing::warn!(requests = self.lifecycle.requests.len(), "requests in flight are dropped");
         }
+        stages.flushing.cancel();
         let is_flushed = self.wait(&self.lifecycle.background, bounds.flush, &mut signals).await;
         let unfinished = self.lifecycle.background.len();
         stages.killing.cancel();
@@ -308,19 +312,20 @@ mod tests {
         let (order, mut done) = mpsc::unbounded_channel();
         let (stages, flushed) = (lifecycle.stages().clone(), order.clone());
         lifecycle.watch("writer", async move {
-            stages.stopping.cancelled().await;
-            flushed.send("flushed").map_err(|_| "nobody listens")
+            stages.flushing.cancelled().await;
+            flushed.send("flushed")
         });
         let stopping = lifecycle.stages().stopping.clone();
         drop(lifecycle.detach(async move {
             stopping.cancelled().await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
             order.send("answered").unwrap();
         }));
         lifecycle.stop();
         watch.run(Bounds::default()).await.unwrap();
-        let mut seen = vec![done.recv().await.unwrap(), done.recv().await.unwrap()];
-        seen.sort_unstable();
-        assert_eq!(seen, ["answered", "flushed"]);
+        assert_eq!([done.recv().await.unwrap(), done.recv().await.unwrap()], ["answered", "flushed"]);
     }
 
     #[tokio::test]

@@ -8,12 +8,12 @@ use crate::{
     domain::{Record, RecordKind, Tier},
     engine::{
         Bundle,
-        bundle::BundlePaths,
         live::{Live, Reload, ReloadFailure},
+        load::BundlePaths,
         problem::{Problem, Problems},
     },
     telemetry::{Metrics, ReloadResult},
-    watch,
+    watch::{Pace, Watch},
 };
 
 fn paths(config: &PoliciesConfig) -> BundlePaths {
@@ -36,12 +36,16 @@ fn warn(warnings: &Problems) {
 
 /// Watches the folders and swaps in what changed, off the request threads.
 pub(super) fn watch(house: &Arc<House>) -> Result<(), AppError> {
-    let folders = [house.config.policies.dir.clone(), house.config.policies.schemas.clone()];
-    let mut changes = watch::folders(&folders).map_err(|source| AppError::Watch(Box::new(source)))?;
+    let watched = paths(&house.config.policies);
+    let folders = vec![watched.policies.clone(), watched.schemas.clone()];
+    let digest = move || watched.digest().ok().map(|digest| digest.to_string());
+    let (watching, mut changes) = Watch::start(folders, Pace::default(), digest).map_err(AppError::Watch)?;
     let house = Arc::clone(house);
     let lifecycle = house.lifecycle.clone();
     let stopping = house.lifecycle.stages().stopping.clone();
     lifecycle.watch("policy watch", async move {
+        // Dropped with this task: then the watch ends too.
+        let _watching = watching;
         loop {
             tokio::select! {
                 changed = changes.recv() => if changed.is_none() { return Err("the watcher of the policy folders ended") },

@@ -11,7 +11,8 @@ use crate::{
     http::{
         self,
         admin::AdminApi,
-        caller::{CallerEntry, Callers, Capability, Hosts, Token},
+        caller::{CallerEntry, Callers, Capability, Token},
+        Hosts,
         callers_api::{CallersApi, Room},
         health::{ComponentState, HealthApi},
         json::JsonLimits,
@@ -117,7 +118,6 @@ const fn capability_of(capability: Configured) -> Capability {
         Configured::Explain => Capability::Explain,
         Configured::Search => Capability::Search,
         Configured::Grant => Capability::Grant,
-        Configured::Admin => Capability::Admin,
     }
 }
 

@@ -27,7 +27,7 @@ pub enum AppError {
     #[error("the admin listener shares a token with a caller")]
     SharedToken,
     #[error("cannot watch the policy folders")]
-    Watch(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Watch(#[source] std::io::Error),
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     #[error("cannot write `{path}`")]

@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     config::{Config, SourceConfig},
     engine::Bundle,
-    entities::{Facts, FactsOptions, PoolOptions, check::Problem},
+    entities::{Facts, FactsOptions, PoolOptions, Problem},
     telemetry::{Metrics, Readiness},
 };
 

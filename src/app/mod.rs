@@ -137,7 +137,12 @@ impl House {
                 "synced_seq": trail.synced_seq,
                 "appended": trail.appended,
                 "refused": trail.refused,
-                "health": match trail.health { TrailHealth::Ok => "ok", TrailHealth::Full => "full", TrailHealth::Fatal { .. } => "fatal" },
+                "health": match trail.health {
+                    TrailHealth::Ok => "ok",
+                    TrailHealth::Full => "full",
+                    TrailHealth::Fatal => "fatal",
+                    TrailHealth::Closed => "closed",
+                },
             },
         })
     }

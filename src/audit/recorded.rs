@@ -19,6 +19,12 @@ impl<T> Recorded<T> {
         Self { value, receipt }
     }
 
+    /// For unit tests of answers; not in the shipped program.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T, receipt: Receipt) -> Self {
+        Self { value, receipt }
+    }
+
     pub fn value(&self) -> &T {
         &self.value
     }

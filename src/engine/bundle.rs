@@ -1,15 +1,23 @@
 //! The bundle: policies, schema, mapping and field groups that were validated together and decide together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
 };
 
-use cedar_policy::{EntityUid, Schema};
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 
-use super::{reasons::Reasons, taxonomy::Taxonomy};
-use crate::domain::{PolicyEffect, Reason, SlicePlan, Tier, mapping::Mapping};
+use super::{
+    clauses::Clauses,
+    index::PolicyIndex,
+    judge::Ask,
+    plan,
+    question::{Asked, ContextKind, Question},
+    reasons::Reasons,
+    taxonomy::Taxonomy,
+};
+use crate::domain::{PolicyEffect, Reason, SlicePlan, Tier, mapping::Mapping, projection::Projected};
 
 /// An immutable, validated bundle. A request keeps one `Arc` of it from beginning to end.
 #[derive(Debug)]
@@ -17,15 +25,26 @@ pub struct Bundle {
     /// `sha256:` and the digest over every file of the bundle.
     pub revision: Arc<str>,
     pub schema: Schema,
+    /// The whole schema as text, the generated actions included.
+    pub schema_text: Arc<str>,
     /// Namespace prefix of entity types and actions, `""` or `"Ns::"`.
     pub namespace: Arc<str>,
     pub policies: BTreeMap<Arc<str>, PolicyMeta>,
     pub taxonomy: Taxonomy,
     pub reasons: Reasons,
     pub mapping: Mapping,
-    /// Context keys a caller may say, dotted (`session.mfa`).
-    pub caller_context: BTreeSet<Arc<str>>,
-    pub plans: BTreeMap<Environment, SlicePlan>,
+    /// Context keys a caller may say, dotted (`session.mfa`), with the kind of value the schema gives them.
+    pub(super) caller_context: BTreeMap<Arc<str>, ContextKind>,
+    /// Whether the schema's context has a `purpose` that Chaperone fills where none is stated.
+    pub(super) has_purpose: bool,
+    pub(super) index: PolicyIndex,
+    pub(super) clauses: Clauses,
+    pub(super) plans: BTreeMap<Environment, SlicePlan>,
+    /// Every action of the schema with all its groups.
+    pub(super) actions: HashMap<EntityUid, Entity>,
+    /// (action, resource type) pairs that some request may have.
+    pub(super) applicable: BTreeMap<EntityUid, BTreeSet<(Arc<str>, Arc<str>)>>,
+    pub(super) principal_types: BTreeSet<Arc<str>>,
 }
 
 /// A request environment.
@@ -58,4 +77,119 @@ pub struct PolicyMeta {
     pub priority: i64,
     pub file: PathBuf,
     pub line: usize,
+}
+
+impl Bundle {
+    /// Whether `action` may be asked by this principal's type on this resource's.
+    pub(super) fn applies(&self, action: &EntityUid, principal: &EntityUid, resource: &EntityUid) -> bool {
+        let pair = (Arc::from(principal.type_name().to_string()), Arc::from(resource.type_name().to_string()));
+        self.applicable.get(action).is_some_and(|pairs| pairs.contains(&pair))
+    }
+
+    pub(super) fn applies_somewhere(&self, action: &EntityUid) -> bool {
+        self.applicable.get(action).is_some_and(|pairs| !pairs.is_empty())
+    }
+
+    /// Every action that asking `verb` on `resource` may lead to: its groups, their masks, and what its permits require.
+    pub(super) fn verb_actions(&self, verb: &Arc<str>, resource: &EntityUid) -> Vec<EntityUid> {
+        let verbs = self.verbs_reached_from(verb);
+        self.applicable_actions(resource, |name| {
+            name.split_once(':').is_some_and(|(of, _)| verbs.contains(of)) || self.is_remedy(name)
+        })
+    }
+
+    /// The same for a plain action.
+    pub(super) fn plain_actions(&self, action: &Arc<str>, resource: &EntityUid) -> Vec<EntityUid> {
+        let verbs = self.verbs_reached_from(action);
+        self.applicable_actions(resource, |name| {
+            name == &**action || name.split_once(':').is_some_and(|(of, _)| verbs.contains(of)) || self.is_remedy(name)
+        })
+    }
+
+    fn is_remedy(&self, name: &str) -> bool {
+        self.taxonomy.actions.get(name).is_some_and(|plain| plain.internal)
+    }
+
+    /// `name`, what its permits may require, and `mask` beside a verb that masks.
+    fn verbs_reached_from(&self, name: &str) -> BTreeSet<&str> {
+        let mut verbs: BTreeSet<&str> = BTreeSet::new();
+        if let Some((verb, _)) = self.taxonomy.verbs.get_key_value(name) {
+            verbs.insert(verb);
+        }
+        let required = self.policies.values().filter_map(|meta| meta.requires.as_deref());
+        verbs.extend(required.map(|required| required.split_once(':').map_or(required, |(verb, _)| verb)));
+        if verbs.iter().any(|verb| self.taxonomy.verbs.get(*verb).is_some_and(|verb| verb.masks)) {
+            verbs.insert("mask");
+        }
+        verbs
+    }
+
+    fn applicable_actions(&self, resource: &EntityUid, wanted: impl Fn(&str) -> bool) -> Vec<EntityUid> {
+        let resource = resource.type_name().to_string();
+        let on = |pairs: &BTreeSet<(Arc<str>, Arc<str>)>| pairs.iter().any(|(_, kind)| **kind == resource);
+        let found = self.applicable.iter().filter(|(action, pairs)| on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
+        found.map(|(action, _)| action.clone()).collect()
+    }
+
+    pub(super) fn plan_of(&self, principal: &EntityUid, resource: &EntityUid, actions: &[EntityUid]) -> SlicePlan {
+        plan::plan_for(&self.plans, &principal.type_name().to_string(), &resource.type_name().to_string(), actions)
+    }
+
+    /// The action entities that judging `question` needs in the store: without them `action in …` is false.
+    pub(super) fn action_entities_for(&self, question: &Question, projected: &Projected) -> Vec<Entity> {
+        let mut uids: BTreeSet<EntityUid> = BTreeSet::new();
+        let asks = self.all_asks(question, projected);
+        for ask in &asks {
+            uids.extend(self.action_of(ask));
+            if !ask.plain {
+                uids.extend(self.action_of(&Ask { verb: "mask".into(), ..ask.clone() }));
+            }
+            for required in self.policies.values().filter_map(|meta| meta.requires.as_ref()) {
+                let required = self.required_ask(required, ask, &question.resource, projected);
+                uids.extend(self.action_of(&required));
+                uids.extend(self.action_of(&Ask { verb: "mask".into(), ..required }));
+            }
+        }
+        let remedies = self.taxonomy.actions.iter().filter(|(_, plain)| plain.internal);
+        uids.extend(remedies.filter_map(|(name, _)| self.action_uid(name)));
+        uids.iter().filter_map(|uid| self.actions.get(uid).cloned()).collect()
+    }
+
+    fn all_asks(&self, question: &Question, projected: &Projected) -> Vec<Ask> {
+        match &question.asked {
+            Asked::Unknown(_) => Vec::new(),
+            Asked::Bare { action } => vec![Ask { verb: action.clone(), group: None, asked: None, plain: true }],
+            Asked::Plain { action, group } => {
+                vec![Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true }]
+            }
+            Asked::Groups { verb, names } => {
+                let groups = match names {
+                    None => self.own_groups(&question.resource),
+                    Some(names) => names
+                        .iter()
+                        .flat_map(|name| self.groups_named(name, verb, &question.resource, projected))
+                        .filter_map(|(_, group)| group.ok())
+                        .collect(),
+                };
+                groups.iter().map(|group| self.governed(verb, group, &question.resource, projected)).collect()
+            }
+        }
+    }
+
+    pub(super) const fn context_has_purpose(&self) -> bool {
+        self.has_purpose
+    }
+
+    /// The purpose of a principal who states none: the first role of the list that it has, empty where it has none.
+    pub(super) fn default_purpose(&self, roles: &[Arc<str>]) -> Arc<str> {
+        let default = self.reasons.purpose.default_by_role.iter().find(|(role, _)| roles.contains(role));
+        default.map_or_else(|| "".into(), |(_, purpose)| purpose.clone())
+    }
+
+    /// The uid of an action by its name.
+    pub(super) fn action_uid(&self, name: &str) -> Option<EntityUid> {
+        let kind: EntityTypeName = format!("{}Action", self.namespace).parse().ok()?;
+        let uid = EntityUid::from_type_name_and_id(kind, EntityId::new(name));
+        self.actions.contains_key(&uid).then_some(uid)
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cedar_policy::{Context, Entities, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{Context, Entities, EntityUid, PolicyId, Request, RestrictedExpression};
 use jiff::Timestamp;
 
-use super::{bundle::Bundle, index::Merged, question::{ContextValues, Question}};
+use super::{bundle::Bundle, question::{ContextValues, Question}};
 use crate::domain::{
     Evidence, Reason, Slice, Value,
     projection::{Projected, View},
@@ -51,6 +51,13 @@ pub(super) struct Denied {
     pub(super) near: Vec<(Arc<str>, Reason)>,
     /// Codes of a required question that was denied.
     pub(super) required: Vec<Reason>,
+}
+
+/// The satisfied policies of one evaluation, none of which erred.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) permits: Vec<Arc<str>>,
+    pub(super) forbids: Vec<Arc<str>>,
 }
 
 /// One action about one group, as policies are asked.
@@ -111,13 +118,17 @@ impl<'a> Judge<'a> {
     }
 
     /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
-    pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Request, Merged)>, JudgeError> {
+    pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Request, Told)>, JudgeError> {
         let Some(request) = self.request(ask, resource)? else { return Ok(None) };
         let merged = self.bundle.index.evaluate(&request, &self.entities);
         if !merged.errors.is_empty() {
-            return Err(JudgeError::Policies(merged.errors.iter().map(|(id, _)| id.clone()).collect()));
+            return Err(JudgeError::Policies(self.bundle.policy_names(merged.errors.iter().map(|(id, _)| id))));
         }
-        Ok(Some((request, merged)))
+        let told = Told {
+            permits: self.bundle.policy_names(&merged.permits),
+            forbids: self.bundle.policy_names(&merged.forbids),
+        };
+        Ok(Some((request, told)))
     }
 
     fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {
@@ -228,6 +239,16 @@ impl<'a> Judge<'a> {
 }
 
 impl Bundle {
+    /// The bundle's own names of policies, shared and not copied.
+    fn policy_names<'p>(&self, ids: impl IntoIterator<Item = &'p PolicyId>) -> Vec<Arc<str>> {
+        ids.into_iter()
+            .map(|id| {
+                let name: &str = id.as_ref();
+                self.policies.get_key_value(name).map_or_else(|| name.into(), |(known, _)| known.clone())
+            })
+            .collect()
+    }
+
     /// Every code that a deny gives, unrefined.
     pub(super) fn codes(&self, denied: &Denied) -> Vec<Reason> {
         let forbids = denied.forbids.iter().filter_map(|id| self.policies.get(id)?.reason.clone());

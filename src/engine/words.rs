@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid};
+use cedar_policy::EntityUid;
 
 use super::{bundle::Bundle, judge::Ask, taxonomy::TypeFields};
 use crate::domain::{Reason, Value, projection::Projected};
@@ -11,13 +11,6 @@ impl Bundle {
     /// A type name without the bundle's namespace.
     pub(super) fn short_name<'a>(&self, kind: &'a str) -> &'a str {
         kind.strip_prefix(&*self.namespace).unwrap_or(kind)
-    }
-
-    /// The uid of an action by its name.
-    pub(super) fn action_uid(&self, name: &str) -> Option<EntityUid> {
-        let kind: EntityTypeName = format!("{}Action", self.namespace).parse().ok()?;
-        let uid = EntityUid::from_type_name_and_id(kind, EntityId::new(name));
-        self.actions.contains_key(&uid).then_some(uid)
     }
 
     /// The action that `ask` stands for; `None` where the schema has none.

@@ -187,6 +187,10 @@ impl From<OutcomeError> for ApiError {
                 Self::new(Code::NotFound, "no decision of this caller has this id").at("/decision_id")
             }
             OutcomeError::Unrecorded(source) => source.into(),
+            OutcomeError::Unreadable(source) => Self {
+                source: Some(source),
+                ..Self::new(Code::Failed, "the trail cannot be read; nothing was recorded")
+            },
         }
     }
 }
@@ -197,8 +201,11 @@ impl From<AppendError> for ApiError {
             AppendError::Full => {
                 Self::new(Code::TrailFull, "the queue of the trail is full; nothing was decided").caused_by(error)
             }
-            AppendError::Fatal => {
+            AppendError::Fatal | AppendError::Closed | AppendError::NoRemote | AppendError::Encode(_) => {
                 Self::new(Code::Failed, "the trail cannot be written; nothing was decided").caused_by(error)
+            }
+            AppendError::TooLarge { .. } => {
+                Self::new(Code::TooLarge, "the record of this request would be too long").caused_by(error)
             }
         }
     }

@@ -259,17 +259,15 @@ impl Instruments {
 fn observe_revision(meter: &Meter, revision: &Arc<Mutex<Option<Arc<str>>>>) {
     let revision = Arc::clone(revision);
     // The registration lives as long as the meter; its handle does nothing.
-    drop(
-        meter
-            .u64_observable_gauge(POLICY_INFO)
-            .with_description("The bundle that decides.")
-            .with_callback(move |observer| {
-                if let Some(revision) = &*revision.lock().unwrap_or_else(PoisonError::into_inner) {
-                    observer.observe(1, &[KeyValue::new("revision", Arc::clone(revision))]);
-                }
-            })
-            .build(),
-    );
+    let _handle = meter
+        .u64_observable_gauge(POLICY_INFO)
+        .with_description("The bundle that decides.")
+        .with_callback(move |observer| {
+            if let Some(revision) = &*revision.lock().unwrap_or_else(PoisonError::into_inner) {
+                observer.observe(1, &[KeyValue::new("revision", Arc::clone(revision))]);
+            }
+        })
+        .build();
 }
 
 #[cfg(test)]

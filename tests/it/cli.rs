@@ -15,6 +15,12 @@ fn chaperone() -> Command {
     command
 }
 
+fn file_with(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
 /// Answers one request with `status`, and hands back what was asked.
 fn answer_once(mut stream: impl Read + Write, status: &str) -> String {
     let mut asked = Vec::new();
@@ -42,8 +48,7 @@ fn nothing_is_coloured_off_a_terminal() {
 
 #[test]
 fn every_mistake_of_a_configuration_is_shown_at_once_with_its_line() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "server:\n  tpc: {}\nlimits:\n  connections: many\n").unwrap();
+    let file = file_with("server:\n  tpc: {}\nlimits:\n  connections: many\n");
     let shown = format!("{}:2: server.tpc: unknown key `tpc`", file.path().display());
     chaperone().arg("serve").arg("--config").arg(file.path()).assert().code(1).stdout("").stderr(
         contains("has 2 mistakes")
@@ -56,12 +61,8 @@ fn every_mistake_of_a_configuration_is_shown_at_once_with_its_line() {
 #[test]
 fn the_printed_configuration_has_flags_over_the_environment_and_no_secret() {
     let token = "0123456789abcdef0123456789abcdef";
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        file.path(),
-        format!("callers: [{{ name: ehr, token: {token} }}]\nlimits: {{ in_flight: 1, connections: 1 }}\n"),
-    )
-    .unwrap();
+    let file =
+        file_with(&format!("callers: [{{ name: ehr, token: {token} }}]\nlimits: {{ in_flight: 1, connections: 1 }}\n"));
     let output = chaperone()
         .args(["config", "print", "--redacted", "-o", "json", "--set", "limits.in_flight=3"])
         .env("CHAPERONE_CONFIG", file.path())
@@ -149,4 +150,25 @@ fn healthcheck_fails_where_nobody_listens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none.sock");
     chaperone().arg("healthcheck").arg("--socket").arg(&path).assert().code(1).stderr(contains("none.sock"));
+}
+
+#[test]
+fn metrics_leave_by_otlp_before_the_process_ends_when_an_endpoint_asks() {
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = collector.accept().unwrap();
+        answer_once(stream, "200 OK")
+    });
+    let file = file_with("policies: { dir: /nowhere }\n");
+    chaperone()
+        .arg("serve")
+        .arg("--config")
+        .arg(file.path())
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint)
+        .assert()
+        .code(1);
+    // If nothing came, this lets the collector go, and the test fail.
+    drop(std::net::TcpStream::connect(endpoint.trim_start_matches("http://")));
+    assert!(server.join().unwrap().starts_with("POST / HTTP/1.1\r\n"));
 }

@@ -218,13 +218,19 @@ impl<'n> Section<'n, '_> {
     }
 }
 
+/// How alike a mistyped word and the word that was meant are at least: two swapped letters of three still count.
+const NEAR: f64 = 0.6;
+
 /// The known word that `word` was probably meant to be, or all of them where none is near.
 fn nearest(word: &str, known: &[&str]) -> Option<String> {
-    let (near, score) = known
-        .iter()
-        .map(|candidate| (candidate, strsim::jaro_winkler(word, candidate)))
-        .max_by(|a, b| a.1.total_cmp(&b.1))?;
-    if score >= 0.75 {
+    let likeness = |candidate: &str| {
+        let is_part = word.len() > 2 && (candidate.contains(word) || word.contains(candidate));
+        let edits = strsim::normalized_damerau_levenshtein(word, candidate);
+        if is_part { edits.max(NEAR) } else { edits }
+    };
+    let scored = known.iter().map(|candidate| (candidate, likeness(candidate)));
+    let (near, score) = scored.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    if score >= NEAR {
         return Some(format!("did you mean `{near}`?"));
     }
     let mut all = known.to_vec();

@@ -86,16 +86,13 @@ impl<'n> Section<'n, '_> {
     }
 
     /// One of a few words.
-    pub(in crate::config) fn choice<T: Copy>(
+    pub(in crate::config) fn choice<T: Copy + PartialEq>(
         &mut self,
         key: &'static str,
         default: T,
         words: &[(&'static str, T)],
         doc: &'static str,
-    ) -> T
-    where
-        T: PartialEq,
-    {
+    ) -> T {
         let default_word = words.iter().find(|(_, value)| *value == default).map_or("", |(word, _)| word);
         self.describe(
             key,

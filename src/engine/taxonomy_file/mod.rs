@@ -39,6 +39,19 @@ pub struct FieldsFile {
     pub(super) type_lines: BTreeMap<Arc<str>, usize>,
 }
 
+impl FieldsFile {
+    /// No field groups: the schema brings all its actions itself.
+    pub fn empty() -> Self {
+        Self {
+            taxonomy: Taxonomy::default(),
+            principal: "User".into(),
+            context: "RequestContext".into(),
+            memberships: BTreeMap::new(),
+            type_lines: BTreeMap::new(),
+        }
+    }
+}
+
 /// Reads the field groups.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use owo_colors::OwoColorize;
 
 use super::exit::Exit;
-use crate::{config::ConfigError, lifecycle::LifecycleError, telemetry::InitError};
+use crate::{app::AppError, config::ConfigError, lifecycle::LifecycleError, telemetry::InitError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -88,5 +88,23 @@ impl From<InitError> for Failure {
 impl From<LifecycleError> for Failure {
     fn from(error: LifecycleError) -> Self {
         Self::of(Exit::CannotRun, &error)
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        let exit = match &error {
+            AppError::Bundle(_) | AppError::Mapping(_) => Exit::Invalid,
+            _ => Exit::CannotRun,
+        };
+        let failure = Self::of(exit, &error);
+        match &error {
+            AppError::Bundle(_) => failure.next("mend the files above; `chaperone check` shows the same without starting"),
+            AppError::Mapping(_) => failure.next("mend the query or the column; `chaperone check --database` shows the same"),
+            AppError::Connect(_) => failure.next("look at `sources` in the configuration"),
+            AppError::Trail(_) => failure.next("nothing was answered and nothing of the trail was changed"),
+            AppError::Bind(_) => failure.next("stop what listens there, or choose another address"),
+            _ => failure,
+        }
     }
 }

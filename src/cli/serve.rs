@@ -1,9 +1,16 @@
 //! `chaperone serve`: the sidecar.
 
+use std::sync::Arc;
+
 use super::{
     context::{ConfigArgs, Context},
     exit::Exit,
     failure::Failure,
+};
+use crate::{
+    app::{self, Start},
+    clock::SystemClock,
+    config::Config,
 };
 
 const AFTER: &str = "\
@@ -25,6 +32,31 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let loaded = context.config(&args.config)?;
-    context.telemetry(&loaded.config.telemetry)?;
-    Err(Failure::new(Exit::CannotRun, "`chaperone serve` is not built in"))
+    let telemetry = context.telemetry(&loaded.config.telemetry)?;
+    require_doors(&loaded.config)?;
+    let start = Start {
+        config: loaded.config,
+        clock: Arc::new(SystemClock),
+        metrics: telemetry.metrics.clone(),
+        demo_clock: None,
+        on_listening: Box::new(|listening| {
+            tracing::info!(unix = ?listening.unix, tcp = ?listening.tcp, health = ?listening.health, "ready to decide");
+            Ok(())
+        }),
+    };
+    context.block_on(app::run(start))??;
+    Ok(Exit::Done)
+}
+
+/// A sidecar that nobody can ask, or that may be asked by anybody, does not start.
+fn require_doors(config: &Config) -> Result<(), Failure> {
+    if config.server.unix.is_none() && config.server.tcp.is_none() {
+        return Err(Failure::new(Exit::CannotRun, "no listener is configured")
+            .next("set `server.unix` or `server.tcp`; nothing was started"));
+    }
+    if config.callers.is_empty() {
+        return Err(Failure::new(Exit::CannotRun, "no caller is configured: nobody could ask")
+            .next("list the application under `callers`, with its `unix.uids` or a `token_file`"));
+    }
+    Ok(())
 }

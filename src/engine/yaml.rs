@@ -17,7 +17,9 @@ pub fn parse<T: DeserializeOwned>(file: &TextFile) -> Result<T, Problems> {
     serde_saphyr::from_str(&file.text).map_err(|error| {
         let place = error.location().filter(|place| place.line() > 0);
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
-        let message = message.lines().next().unwrap_or_default().to_owned();
+        let message = message.lines().next().unwrap_or_default();
+        // The place is told apart from the message.
+        let message = message.rfind(" at line ").and_then(|at| message.get(..at)).unwrap_or(message).to_owned();
         let problem = match place {
             Some(place) => file.error_on(
                 usize_of(place.line()),

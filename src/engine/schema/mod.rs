@@ -75,7 +75,7 @@ pub fn build_schema(
     };
     let made = SchemaFragment::from_cedarschema_str(&generated).map_err(|error| of_fields(&error))?.0;
     let schema = Schema::from_schema_fragments([written, made]).map_err(|error| of_fields(&error))?;
-    let text = format!("{}\n// Made from {}.\n\n{generated}", base.text.trim_end(), file.name);
+    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &generated);
     Ok(BuiltSchema { schema, namespace, text, warnings })
 }
 
@@ -101,6 +101,34 @@ fn namespace(written: &SchemaFragment, base: &TextFile, must_be_one: bool) -> Re
             Err(vec![Problem::error(message).in_file(&base.path).hint(hint)])
         }
         _ => Ok(Arc::from("")),
+    }
+}
+
+/// The written and the generated text as one that Cedar reads: it does not let a namespace be opened twice.
+fn joined(base: &TextFile, namespace: &str, heading: &str, generated: &str) -> String {
+    let written = base.text.trim_end();
+    let mut depth = 0_usize;
+    let end_of_namespace = Pieces::new(written).skip_while(|(_, piece)| *piece != Piece::Word("namespace")).find(
+        |(_, piece)| match piece {
+            Piece::Open(b'{') => {
+                depth = depth.saturating_add(1);
+                false
+            }
+            Piece::Close(b'}') => {
+                depth = depth.saturating_sub(1);
+                depth == 0
+            }
+            _ => false,
+        },
+    );
+    match end_of_namespace {
+        Some((end, _)) if !namespace.is_empty() => {
+            let (before, after) = written.split_at_checked(end).unwrap_or((written, ""));
+            let actions: String =
+                generated.lines().filter(|line| line.starts_with(' ')).map(|line| format!("{line}\n")).collect();
+            format!("{}\n{heading}{actions}{after}\n", before.trim_end())
+        }
+        _ => format!("{written}\n{heading}{generated}"),
     }
 }
 

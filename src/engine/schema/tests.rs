@@ -80,9 +80,15 @@ fn the_text_that_is_shown_is_a_schema_by_itself() {
 
 #[test]
 fn a_namespace_holds_the_actions_too() {
-    let built = built(&format!("namespace Clinic {{ {SCHEMA} }}"), FIELDS).unwrap();
+    let built = built(
+        &format!("entity Before {{ a: Long }};\nnamespace Clinic {{ {SCHEMA} }}\nentity After {{ a: Long }};"),
+        FIELDS,
+    )
+    .unwrap();
     assert_eq!(&*built.namespace, "Clinic::");
     assert!(built.schema.actions().any(|action| action.to_string() == "Clinic::Action::\"read:id\""));
+    let again = Schema::from_cedarschema_str(&built.text).unwrap().0;
+    assert_eq!(again.actions().count(), built.schema.actions().count());
     let problems = self::built(&format!("namespace A {{ {SCHEMA} }} namespace B {{ entity X; }}"), FIELDS).unwrap_err();
     assert!(problems[0].message.contains("2 namespaces: A, B"), "{}", problems[0]);
 }

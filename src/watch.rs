@@ -103,10 +103,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let is_running = self.signals.send(Signal::Stop).is_ok();
-        if let Some(thread) = self.thread.take().filter(|_| is_running) {
-            if thread.join().is_err() {
-                warn!("the watch of the policy folders had stopped before it was told to");
-            }
+        if let Some(thread) = self.thread.take().filter(|_| is_running)
+            && thread.join().is_err()
+        {
+            warn!("the watch of the policy folders had stopped before it was told to");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The mark of a bundle that passed strict validation, so that the next start need not repeat it.
 //!
 //! Only validation is skipped: the text guard, the parsers and the lint run at every start. A mark names the digest of
-//! every file and the programs that judged them; whoever can write into its folder can write the policies as well.
+//! every file and the programs that judged them. Its folder must be writable by this process alone: whoever can write a
+//! mark there can spare one bundle its validation, though not its limits.
 
 use std::{
     fs::{self, File},

@@ -8,16 +8,18 @@ use std::{
     thread,
 };
 
-use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+use miette::Diagnostic;
 
 use super::{
     bundle::PolicyMeta,
     finding::problem_of,
     guard::on_big_stack,
-    nearest::suggest,
+    nearest::{nearest, suggest},
     policies::annotation_offset,
     problem::{Problem, Problems, Severity},
     reasons::Reasons,
+    schema::action_names,
     source::TextFile,
     taxonomy::Taxonomy,
     taxonomy_file::MASK,
@@ -47,14 +49,14 @@ pub fn validate_policies(
     set: &PolicySet,
     metas: &BTreeMap<Arc<str>, PolicyMeta>,
     files: &[TextFile],
-    schema: &Schema,
+    known: Vocabulary<'_>,
 ) -> Vec<Problem> {
-    let validator = Validator::new(schema.clone());
+    let validator = Validator::new(known.schema.clone());
     let metas: Vec<&PolicyMeta> = metas.values().collect();
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(4);
     let share = metas.len().div_ceil(workers).max(1);
     let validate = |part: &[&PolicyMeta]| -> Vec<Problem> {
-        part.iter().flat_map(|meta| validate_one(set, meta, files, &validator)).collect()
+        part.iter().flat_map(|meta| validate_one(set, meta, files, &validator, known)).collect()
     };
     thread::scope(|scope| {
         let parts: Vec<_> = metas.chunks(share).map(|part| scope.spawn(|| on_big_stack(|| validate(part)))).collect();
@@ -62,7 +64,7 @@ pub fn validate_policies(
         ended
             .flat_map(|part| match part {
                 Ok(Ok(problems)) => problems,
-                Ok(Err(problem)) => vec![problem],
+                Ok(Err(problems)) => problems.0,
                 Err(_panic) => vec![Problem::error("the validator stopped while it worked on the bundle")],
             })
             .collect()
@@ -70,7 +72,13 @@ pub fn validate_policies(
 }
 
 /// One policy in a set of its own: a finding in one keeps the level of another from being checked otherwise.
-fn validate_one(set: &PolicySet, meta: &PolicyMeta, files: &[TextFile], validator: &Validator) -> Vec<Problem> {
+fn validate_one(
+    set: &PolicySet,
+    meta: &PolicyMeta,
+    files: &[TextFile],
+    validator: &Validator,
+    known: Vocabulary<'_>,
+) -> Vec<Problem> {
     let (Some(policy), Some(file)) = (set.policy(&PolicyId::new(&*meta.id)), file_of(files, &meta.file)) else {
         return vec![Problem::error(format!("the policy `{}` is in no file", meta.id)).in_file(&meta.file)];
     };
@@ -79,7 +87,10 @@ fn validate_one(set: &PolicySet, meta: &PolicyMeta, files: &[TextFile], validato
         Err(error) => return vec![Problem::error(error.to_string()).in_file(&meta.file)],
     };
     let result = validator.validate_with_level(&alone, ValidationMode::Strict, LEVEL_MAX);
-    let errors = result.validation_errors().map(|error| problem_of(error, file));
+    let errors = result.validation_errors().map(|error| match error {
+        ValidationError::UnrecognizedActionId(unknown) => unknown_action(unknown, file, known),
+        other => problem_of(other, file),
+    });
     let warnings = result.validation_warnings().map(|warning| {
         let mut problem = problem_of(warning, file);
         if let ValidationWarning::ImpossiblePolicy(_) = warning {
@@ -92,6 +103,20 @@ fn validate_one(set: &PolicySet, meta: &PolicyMeta, files: &[TextFile], validato
         problem
     });
     errors.chain(warnings).collect()
+}
+
+/// Cedar knows only the actions of the schema, which leaves out classes that no policy names.
+fn unknown_action(finding: &dyn Diagnostic, file: &TextFile, known: Vocabulary<'_>) -> Problem {
+    let problem = problem_of(finding, file);
+    let literal = finding.labels().and_then(|mut labels| labels.next()).and_then(|label| {
+        let end = label.offset().saturating_add(label.len());
+        file.text.get(label.offset()..end)?.split('"').nth(1)
+    });
+    let names = action_names(known.taxonomy);
+    match literal.and_then(|literal| nearest(literal, names.iter().map(String::as_str))) {
+        Some(name) => problem.hint(format!("did you mean `{name}`?")),
+        None => problem,
+    }
 }
 
 fn file_of<'f>(files: &'f [TextFile], path: &Path) -> Option<&'f TextFile> {
@@ -126,10 +151,10 @@ pub fn lint_policies(
                 problems.push(at_policy(file, meta, annotation, message).hint(hint));
             }
         }
-        if let Some(requires) = &meta.requires {
-            if let Some((message, hint)) = unknown_requirement(requires, &actions, known.taxonomy) {
-                problems.push(at_policy(file, meta, "requires", message).hint(hint));
-            }
+        if let Some(requires) = &meta.requires
+            && let Some((message, hint)) = unknown_requirement(requires, &actions, known.taxonomy)
+        {
+            problems.push(at_policy(file, meta, "requires", message).hint(hint));
         }
     }
     problems
@@ -189,5 +214,7 @@ pub fn warnings_or_errors(problems: Vec<Problem>) -> Result<Vec<Problem>, Proble
     if problems.0.iter().any(|problem| problem.severity == Severity::Error) { Err(problems) } else { Ok(problems.0) }
 }
 
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 mod tests;

@@ -21,11 +21,21 @@ fn schema() -> Schema {
     Schema::from_cedarschema_str(SCHEMA).unwrap().0
 }
 
+fn validate(set: &PolicySet, metas: &BTreeMap<Arc<str>, PolicyMeta>, files: &[TextFile]) -> Vec<Problem> {
+    let (schema, taxonomy) = (schema(), Taxonomy::default());
+    validate_policies(
+        set,
+        metas,
+        files,
+        Vocabulary { schema: &schema, namespace: "", taxonomy: &taxonomy, reasons: None },
+    )
+}
+
 fn findings(text: &str) -> Vec<Problem> {
     let files = [file("a.cedar", text)];
     let (set, metas, parsing) = parse_policies(&files);
     assert_eq!(parsing, []);
-    sorted(validate_policies(&set, &metas, &files, &schema())).0
+    sorted(validate(&set, &metas, &files)).0
 }
 
 fn forbid(condition: &str) -> String {
@@ -83,7 +93,7 @@ fn findings_of_every_policy_come_sorted_and_a_level_is_checked_beside_an_error()
         (forbid("resource.tenant.owner.manager.manager == principal"), forbid("resource.athor == principal"));
     let files = [file("b.cedar", &one.replace("\"a\"", "\"b\"")), file("a.cedar", &two)];
     let (set, metas, _) = parse_policies(&files);
-    let found = sorted(validate_policies(&set, &metas, &files, &schema())).0;
+    let found = sorted(validate(&set, &metas, &files)).0;
     let names: Vec<_> = found.iter().map(|problem| problem.file.clone().unwrap()).collect();
     assert_eq!(names, [PathBuf::from("p/a.cedar"), PathBuf::from("p/b.cedar")], "{found:#?}");
 }

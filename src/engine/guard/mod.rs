@@ -6,7 +6,10 @@
 
 use std::{io, thread};
 
-use super::{problem::Problem, source::TextFile};
+use super::{
+    problem::{Problem, Problems},
+    source::TextFile,
+};
 
 /// Bytes of one policy, from its first annotation to its semicolon.
 pub const POLICY_BYTES_MAX: usize = 10_000;
@@ -26,11 +29,12 @@ const BIG_STACK_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 ///
-/// A [`Problem`] if the thread cannot be started or `work` panics.
-pub fn on_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Problem> {
+/// One [`Problem`] if the thread cannot be started or `work` panics.
+pub fn on_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Problems> {
+    let one = |problem: Problem| Problems(vec![problem]);
     let failed = |error: io::Error| {
-        Problem::error(format!("cannot start the thread that parses policies: {error}"))
-            .hint("64 MiB of address space and one more thread are needed: raise the limits of this process")
+        one(Problem::error(format!("cannot start the thread that parses policies: {error}"))
+            .hint("64 MiB of address space and one more thread are needed: raise the limits of this process"))
     };
     thread::scope(|scope| {
         thread::Builder::new()
@@ -39,7 +43,7 @@ pub fn on_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Probl
             .spawn_scoped(scope, work)
             .map_err(failed)?
             .join()
-            .map_err(|_panic| Problem::error("the policy engine stopped while it worked on the bundle"))
+            .map_err(|_panic| one(Problem::error("the policy engine stopped while it worked on the bundle")))
     })
 }
 
@@ -155,7 +159,7 @@ impl<'f> Guard<'f> {
                 }
             }
             Piece::Semicolon => self.end_policy(at.saturating_add(1)),
-            Piece::Word(_) | Piece::Other => {}
+            Piece::Word(_) | Piece::Quoted(_) | Piece::Other => {}
         }
     }
 
@@ -182,7 +186,9 @@ pub(super) enum Piece<'t> {
     Operator(u8),
     Word(&'t str),
     Semicolon,
-    /// A string, a number, or a character without weight.
+    /// What stands between the quotes of a string, escapes as they are.
+    Quoted(&'t str),
+    /// A digit or another character without weight.
     Other,
 }
 
@@ -207,15 +213,16 @@ impl<'t> Pieces<'t> {
         rest.iter().position(|byte| stop(*byte)).map_or(self.text.len(), |skipped| at.saturating_add(skipped))
     }
 
-    /// The byte after the string that opens at `at`; the end of the text if it never closes.
-    fn string_end(&self, at: usize) -> usize {
-        let mut at = at.saturating_add(1);
+    /// The string that opens at `start`, and the byte after it; the end of the text if it never closes.
+    fn quoted(&self, start: usize) -> (usize, Piece<'t>) {
+        let inside = start.saturating_add(1);
+        let mut at = inside;
         loop {
             at = self.until(at, |byte| byte == b'"' || byte == b'\\');
             match self.byte(at) {
                 Some(b'\\') => at = at.saturating_add(2),
-                Some(_) => return at.saturating_add(1),
-                None => return self.text.len(),
+                Some(_) => break (at.saturating_add(1), Piece::Quoted(self.text.get(inside..at).unwrap_or_default())),
+                None => break (self.text.len(), Piece::Other),
             }
         }
     }
@@ -229,7 +236,7 @@ impl<'t> Iterator for Pieces<'t> {
             let start = self.at;
             let byte = self.byte(start)?;
             let (end, piece) = match byte {
-                b'"' => (self.string_end(start), Piece::Other),
+                b'"' => self.quoted(start),
                 // Cedar's comments end at a carriage return as well: what follows one is code.
                 b'/' if self.byte(start.saturating_add(1)) == Some(b'/') => {
                     self.at = self.until(start, |byte| byte == b'\n' || byte == b'\r');

@@ -108,7 +108,7 @@ fn a_schema_is_refused_for_nested_sets_and_records() {
         assert_eq!(problems.len(), 1);
         assert!(problems[0].message.contains("nested deeper than 64"));
     }
-    assert!(guard_schema(&file(format!("{}", "type A = Set<Set<Long>>;\n".repeat(1000)))).is_empty());
+    assert!(guard_schema(&file("type A = Set<Set<Long>>;\n".repeat(1000))).is_empty());
 }
 
 /// What the guard lets through parses, validates and evaluates on the stacks that the program uses.
@@ -118,13 +118,13 @@ fn the_deepest_policy_that_passes_parses_on_the_big_stack() {
     let longest = policy(&vec!["context.a"; 60].join(" || "));
     for text in [deepest, longest] {
         assert!(passes(&text));
-        let parsed = on_big_stack(|| text.parse::<cedar_policy::PolicySet>().map(|set| set.num_of_policies()));
-        assert_eq!(parsed.unwrap().unwrap(), 1);
+        let parsed = on_big_stack(|| text.parse::<cedar_policy::PolicySet>().map_or(0, |set| set.num_of_policies()));
+        assert_eq!(parsed.unwrap(), 1);
     }
 }
 
 #[test]
 fn a_panic_on_the_big_stack_is_a_problem_and_no_panic() {
     let problem = on_big_stack(|| panic!("on purpose")).unwrap_err();
-    assert!(problem.message.contains("stopped"));
+    assert!(problem.to_string().contains("stopped"));
 }

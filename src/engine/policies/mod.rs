@@ -8,7 +8,14 @@ use std::{
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 
-use super::{bundle::PolicyMeta, finding::problem_of, nearest::suggest, problem::Problem, source::TextFile};
+use super::{
+    bundle::PolicyMeta,
+    finding::problem_of,
+    guard::{Piece, Pieces},
+    nearest::suggest,
+    problem::Problem,
+    source::TextFile,
+};
 use crate::domain::{PolicyEffect, Reason, Tier};
 
 /// What a policy may say of itself.
@@ -211,7 +218,7 @@ impl Notes<'_> {
             .split_whitespace()
             .map(|code| if code == "-" { None } else { self.code("otherwise", code) })
             .collect();
-        let clauses = if otherwise.len() == 1 { 1 } else { clause_count(self.policy) };
+        let clauses = if otherwise.len() == 1 { 1 } else { clause_count(self.place.text) };
         if otherwise.len() != clauses {
             let message =
                 format!("`@otherwise` names {} codes for {clauses} `when` and `unless` clauses", otherwise.len());
@@ -265,11 +272,19 @@ impl Notes<'_> {
     }
 }
 
-/// How many `when` and `unless` clauses the author wrote; the evaluator joins them into one expression.
-fn clause_count(policy: &Policy) -> usize {
-    let json = policy.to_json().ok();
-    let conditions = json.as_ref().and_then(|json| json.get("conditions")).and_then(serde_json::Value::as_array);
-    conditions.map_or(0, Vec::len)
+/// How many `when` and `unless` clauses the author wrote; the parser joins them into one expression.
+fn clause_count(text: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut count = 0_usize;
+    for (_, piece) in Pieces::new(text) {
+        match piece {
+            Piece::Open(_) => depth = depth.saturating_add(1),
+            Piece::Close(_) => depth = depth.saturating_sub(1),
+            Piece::Word("when" | "unless") if depth == 0 => count = count.saturating_add(1),
+            _ => {}
+        }
+    }
+    count
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use miette::Diagnostic;
 
 use super::{
     finding::{problem_of, problems_of},
+    guard::{Piece, Pieces},
     nearest::suggest,
     problem::{Problem, Severity},
     source::TextFile,
@@ -29,13 +30,29 @@ pub struct BuiltSchema {
     pub warnings: Vec<Problem>,
 }
 
+/// Which classes of groups become actions.
+///
+/// A matrix makes hundreds of them, policies name a few, and Cedar takes longer over the others than over all the rest
+/// of a start. Leaving out what no policy names changes no decision.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'p> {
+    /// All, as a person wants to see them.
+    Every,
+    /// Those that a string in one of these policy files names (`"read:clinical"`).
+    NamedIn(&'p [TextFile]),
+}
+
 /// Builds the schema. Call [`super::guard::guard_schema`] first, and this on a big stack.
 ///
 /// # Errors
 ///
 /// Cedar's findings in the written text with their places; types and attributes of the fields file that it does not
 /// declare.
-pub fn build_schema(base: &TextFile, fields: Option<(&TextFile, &FieldsFile)>) -> Result<BuiltSchema, Vec<Problem>> {
+pub fn build_schema(
+    base: &TextFile,
+    fields: Option<(&TextFile, &FieldsFile)>,
+    classes: Classes<'_>,
+) -> Result<BuiltSchema, Vec<Problem>> {
     let (written, warnings) = parse(base)?;
     // By itself first: whatever is wrong with it is its author's, not the generator's.
     let alone = Schema::from_schema_fragments([written.clone()]).map_err(|error| problems_of(&error, base))?;
@@ -47,7 +64,7 @@ pub fn build_schema(base: &TextFile, fields: Option<(&TextFile, &FieldsFile)>) -
     if !missing.is_empty() {
         return Err(missing);
     }
-    let generated = schema_actions(fields, &namespace);
+    let generated = schema_actions(fields, &namespace, classes);
     let of_fields = |error: &dyn Diagnostic| {
         let help = error.help().map(|help| help.to_string());
         let mut problem =
@@ -58,7 +75,7 @@ pub fn build_schema(base: &TextFile, fields: Option<(&TextFile, &FieldsFile)>) -
     };
     let made = SchemaFragment::from_cedarschema_str(&generated).map_err(|error| of_fields(&error))?.0;
     let schema = Schema::from_schema_fragments([written, made]).map_err(|error| of_fields(&error))?;
-    let text = format!("{}\n// Made from {}.\n\n{generated}", base.text.trim_end(), file.name);
+    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &generated);
     Ok(BuiltSchema { schema, namespace, text, warnings })
 }
 
@@ -84,6 +101,34 @@ fn namespace(written: &SchemaFragment, base: &TextFile, must_be_one: bool) -> Re
             Err(vec![Problem::error(message).in_file(&base.path).hint(hint)])
         }
         _ => Ok(Arc::from("")),
+    }
+}
+
+/// The written and the generated text as one that Cedar reads: it does not let a namespace be opened twice.
+fn joined(base: &TextFile, namespace: &str, heading: &str, generated: &str) -> String {
+    let written = base.text.trim_end();
+    let mut depth = 0_usize;
+    let end_of_namespace = Pieces::new(written).skip_while(|(_, piece)| *piece != Piece::Word("namespace")).find(
+        |(_, piece)| match piece {
+            Piece::Open(b'{') => {
+                depth = depth.saturating_add(1);
+                false
+            }
+            Piece::Close(b'}') => {
+                depth = depth.saturating_sub(1);
+                depth == 0
+            }
+            _ => false,
+        },
+    );
+    match end_of_namespace {
+        Some((end, _)) if !namespace.is_empty() => {
+            let (before, after) = written.split_at_checked(end).unwrap_or((written, ""));
+            let actions: String =
+                generated.lines().filter(|line| line.starts_with(' ')).map(|line| format!("{line}\n")).collect();
+            format!("{}\n{heading}{actions}{after}\n", before.trim_end())
+        }
+        _ => format!("{written}\n{heading}{generated}"),
     }
 }
 
@@ -117,10 +162,18 @@ fn undeclared(schema: &Schema, namespace: &str, file: &TextFile, fields: &Fields
 
 /// Cedar schema text of every action that the field groups make.
 ///
-/// For a verb `v`: `v` itself, `v:class` in it for each class that has a group `v` can be asked on, and `v:group` in both.
+/// For a verb `v`: `v` itself, `v:class` in it for each class that has a group `v` can be asked on, and `v:group` in
+/// those, or in `v` where it has none.
 /// A plain action stands alone unless the file puts it `in` others.
-pub fn schema_actions(fields: &FieldsFile, namespace: &str) -> String {
+pub fn schema_actions(fields: &FieldsFile, namespace: &str, classes: Classes<'_>) -> String {
     let taxonomy = &fields.taxonomy;
+    let named: Option<BTreeSet<&str>> = match classes {
+        Classes::Every => None,
+        Classes::NamedIn(files) => {
+            Some(files.iter().flat_map(|file| Pieces::new(&file.text)).filter_map(in_quotes).collect())
+        }
+    };
+    let is_wanted = |action: &str| named.as_ref().is_none_or(|named| named.contains(action));
     let mut out = Actions { text: String::new(), fields, indent: if namespace.is_empty() { "" } else { "  " } };
     let name = namespace.trim_end_matches("::");
     if !name.is_empty() {
@@ -128,15 +181,19 @@ pub fn schema_actions(fields: &FieldsFile, namespace: &str) -> String {
     }
     for (verb, asked) in asked_verbs(taxonomy) {
         out.group(&verb, &[]);
+        let mut classes_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (class, members) in &taxonomy.classes {
-            if members.iter().any(|group| asked.contains_key(group)) {
-                out.group(&format!("{verb}:{class}"), &[verb.to_string()]);
+            let action = format!("{verb}:{class}");
+            if is_wanted(&action) && members.iter().any(|group| asked.contains_key(group)) {
+                out.group(&action, &[verb.to_string()]);
+                for group in members {
+                    classes_of.entry(group).or_default().push(action.clone());
+                }
             }
         }
         for (group, kinds) in &asked {
-            let classes = taxonomy.classes.iter().filter(|(_, members)| members.contains(group));
-            let parents: Vec<_> =
-                std::iter::once(verb.to_string()).chain(classes.map(|(class, _)| format!("{verb}:{class}"))).collect();
+            // A class is in the verb already: saying so again for each of its members takes Cedar as long as the rest.
+            let parents = classes_of.remove(&**group).unwrap_or_else(|| vec![verb.to_string()]);
             out.action(&format!("{verb}:{group}"), &parents, kinds);
         }
     }
@@ -148,6 +205,31 @@ pub fn schema_actions(fields: &FieldsFile, namespace: &str) -> String {
         out.text.push_str("}\n");
     }
     out.text
+}
+
+fn in_quotes<'t>((_, piece): (usize, Piece<'t>)) -> Option<&'t str> {
+    match piece {
+        Piece::Quoted(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Every action id that the field groups can make, classes included, for the nearest one to a mistyped id.
+pub(super) fn action_names(taxonomy: &Taxonomy) -> Vec<String> {
+    let behind = || taxonomy.groups.keys().chain(taxonomy.classes.keys());
+    let mut names: Vec<String> = taxonomy.actions.keys().map(ToString::to_string).collect();
+    for (verb, asked) in asked_verbs(taxonomy) {
+        let is_asked = |name: &&Arc<str>| {
+            asked.contains_key(*name)
+                || taxonomy
+                    .classes
+                    .get(*name)
+                    .is_some_and(|members| members.iter().any(|group| asked.contains_key(group)))
+        };
+        names.extend(behind().filter(is_asked).map(|name| format!("{verb}:{name}")));
+        names.push(verb.to_string());
+    }
+    names
 }
 
 /// Group -> types that a verb may be asked on.

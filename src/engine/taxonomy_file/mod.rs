@@ -58,7 +58,7 @@ impl FieldsFile {
 ///
 /// A syntax error alone; else every name that resolves to nothing, every incomplete row, at once.
 pub fn parse_fields(file: &TextFile) -> Result<FieldsFile, Vec<Problem>> {
-    let written: Written = yaml::parse(file).map_err(|problem| vec![problem])?;
+    let written: Written = yaml::parse(file).map_err(|problems| problems.0)?;
     resolve::resolve(file, &written)
 }
 

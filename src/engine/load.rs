@@ -22,7 +22,7 @@ use super::{
     problem::{Problem, Problems},
     question::ContextKind,
     reasons::Reasons,
-    schema::{BuiltSchema, build_schema},
+    schema::{BuiltSchema, Classes, build_schema},
     schema_types::{SchemaTypes, Type},
     source::Sources,
     taxonomy_file::{FieldsFile, parse_fields},
@@ -68,7 +68,7 @@ impl Bundle {
         }
         let cache = paths.cache.as_deref();
         let known_good = cache.is_some_and(|cache| was_validated(cache, &sources.digest));
-        let loaded = on_big_stack(|| build(&sources, known_good)).map_err(|problem| Problems(vec![problem]))?;
+        let loaded = on_big_stack(|| build(&sources, known_good))?;
         if let (Ok(_), Some(cache), false) = (&loaded, cache, known_good)
             && let Err(error) = mark_validated(cache, &sources.digest)
         {
@@ -80,10 +80,10 @@ impl Bundle {
 
 fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Problems> {
     let fields = sources.fields.as_ref().map(parse_fields).transpose().map_err(sorted)?;
-    let schema = build_schema(&sources.schema, sources.fields.as_ref().zip(fields.as_ref())).map_err(sorted)?;
+    let schema = build_schema(&sources.schema, sources.fields.as_ref().zip(fields.as_ref()), Classes::NamedIn(&sources.policies)).map_err(sorted)?;
     let (set, policies, mut problems) = parse_policies(&sources.policies);
     let reasons: Reasons = match &sources.reasons {
-        Some(file) => yaml::parse(file).map_err(|problem| Problems(vec![problem]))?,
+        Some(file) => yaml::parse(file)?,
         None => Reasons::default(),
     };
     let fields = fields.unwrap_or_else(FieldsFile::empty);
@@ -97,7 +97,7 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     };
     problems.extend(lint_policies(&policies, &sources.policies, vocabulary));
     if !known_good {
-        problems.extend(validate_policies(&set, &policies, &sources.policies, &schema.schema));
+        problems.extend(validate_policies(&set, &policies, &sources.policies, vocabulary));
     }
     problems.extend(schema.warnings.iter().cloned());
     let warnings = warnings_or_errors(problems)?;

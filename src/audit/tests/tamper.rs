@@ -3,7 +3,7 @@
 use super::*;
 use crate::audit::{
     bytes::len64,
-    frame::{self, Kind},
+    frame,
     header::HEADER_BYTES,
 };
 
@@ -13,14 +13,13 @@ struct Place {
     start: usize,
     end: usize,
     first_seq: u64,
-    kind: Kind,
 }
 
 fn places(stored: &[u8]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut start = HEADER_BYTES;
     while let Ok(frame) = frame::decode(&stored[start..]) {
-        places.push(Place { start, end: start + frame.len, first_seq: frame.head.first_seq, kind: frame.head.kind });
+        places.push(Place { start, end: start + frame.len, first_seq: frame.head.first_seq });
         start += frame.len;
     }
     places

@@ -145,7 +145,7 @@ impl Check<'_> {
     fn bad_header(&mut self, segment: &SegmentFile, stored: &[u8], error: &HeaderError) -> Checked<()> {
         let mut finding = self.finding(segment.number, 0, "header", format!("the header is bad: {error}"));
         let behind = stored.get(HEADER_BYTES..).unwrap_or_default();
-        if self.at.is_some() && bytes::all_zero(behind) && self.pending.is_none() {
+        if bytes::all_zero(behind) && self.pending.is_none() {
             // Nothing was written behind it: torn as it was begun, if it is the last.
             let torn = stored.get(..bytes::len_without_zeros(stored)).unwrap_or(stored).to_vec();
             self.last = Some(LastSegment { number: segment.number, end: 0, tail: torn });
@@ -352,11 +352,14 @@ impl Check<'_> {
 
     /// Is the end the one the writer, or the next one, vouches for?
     fn end(&mut self, successor: Option<&Predecessor>) -> Checked<Option<OpenEnd>> {
-        let Some(at) = self.at else {
-            let nothing = self.finding(0, 0, "missing", "no segment of this writer can be read".to_owned());
-            return Err(Box::new(nothing));
-        };
         let pending = self.pending.take();
+        let Some(at) = self.at else {
+            // It died before its first header was on disk, and so before it answered anyone.
+            let nothing = self.finding(1, 0, "missing", "no segment of this writer can be read".to_owned());
+            let torn_bytes = self.last.as_ref().map_or(0, |last| len64(last.tail.len()));
+            let open = OpenEnd { writer: nothing.writer.clone(), next_seq: 1, segment: 1, offset: 0, torn_bytes };
+            return if successor.is_none() { Ok(Some(open)) } else { Err(Box::new(nothing)) };
+        };
         let (number, end) = self.last.as_ref().map_or((0, 0), |last| (last.number, last.end));
         let torn = self.last.as_ref().map_or(&[][..], |last| last.tail.as_slice());
         let missing =

@@ -246,7 +246,8 @@ impl Reader {
         self.read.insert(segment.path.clone(), from + len64(at));
         // What the next segment holds again is read there: here some of it may be lost, and the rest out of turn.
         let upto = self.first_frame_of_the_next(segment)?;
-        let beyond: Vec<_> = walk::frames_beyond(&stored, at, last).filter(|(_, frame)| frame.head.frame < upto).collect();
+        let beyond: Vec<_> =
+            walk::frames_beyond(&stored, at, last).filter(|(_, frame)| frame.head.frame < upto).collect();
         for (found_at, frame) in beyond {
             last = self.take_frame(&frame, segment, &writer, last);
             self.read.insert(segment.path.clone(), from + len64(found_at + frame.len));

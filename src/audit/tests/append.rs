@@ -1,7 +1,5 @@
 //! Appending, as callers see it.
 
-use std::time::Duration;
-
 use super::*;
 
 #[tokio::test]
@@ -17,7 +15,7 @@ async fn each_record_gets_a_receipt_and_stands_in_the_folder_byte_for_byte() {
     trail.close().await.unwrap();
     let found: Vec<_> = records(dir.path(), Filter::default()).unwrap().map(|record| record.unwrap()).collect();
     assert_eq!(found.len(), 2);
-    let expected = format!("{{\"v\":1,\"seq\":2,{}", &canonical[1..]);
+    let expected = format!("{{\"v\":1,\"seq\":2,{}", canonical.strip_prefix('{').unwrap());
     assert_eq!(String::from_utf8(found[1].line.clone()).unwrap(), expected);
     assert!(String::from_utf8_lossy(&found[0].line).contains("\"event\":\"started\""));
 }

@@ -1,11 +1,7 @@
 //! Whatever is changed in a trail is found, and the first bad record is named.
 
 use super::*;
-use crate::audit::{
-    bytes::len64,
-    frame,
-    header::HEADER_BYTES,
-};
+use crate::audit::{bytes::len64, frame, header::HEADER_BYTES};
 
 /// A frame's place in its segment's file.
 #[derive(Clone, Copy, Debug)]

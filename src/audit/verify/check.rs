@@ -2,13 +2,16 @@
 
 use std::{fs, io};
 
-use super::{Finding, OpenEnd, VerifyOptions, WriterReport};
+use super::{
+    Finding, OpenEnd, VerifyOptions, WriterReport,
+    lines::{first_bad_record, first_unlike_its_leaf},
+};
 use crate::audit::{
     bytes::{self, len64},
     folder::{SegmentFile, WriterFiles},
     frame::{self, Damage, Frame, Kind},
     header::{HEADER_BYTES, Header, HeaderError, Predecessor},
-    merkle::{self, Frontier, Hash},
+    merkle::{Frontier, Hash},
     walk::{Position, StepError, frames_beyond},
 };
 
@@ -408,32 +411,4 @@ fn note_beyond(finding: &mut Finding, stored: &[u8], offset: usize, after: u64) 
         finding.frames_beyond += 1;
         finding.last_seq_beyond = finding.last_seq_beyond.max(Some(frame.last_seq()));
     }
-}
-
-/// The number in the frame of the first line that its leaf does not name.
-fn first_unlike_its_leaf(body: &[u8], leaves: &[u8]) -> Option<u64> {
-    let mut lines = body.split(|byte| *byte == b'\n');
-    let leaves = leaves.as_chunks::<32>().0;
-    leaves.iter().position(|stored| lines.next().map(|line| merkle::leaf(line).0) != Some(*stored)).map(len64)
-}
-
-/// The first record of a frame that is not what leaf and position say.
-fn first_bad_record(frame: &Frame<'_>) -> Option<u64> {
-    if frame.head.kind != Kind::Records || frame.is_encrypted() {
-        return None;
-    }
-    let mut lines = frame.lines();
-    let mut seq = frame.head.first_seq;
-    for stored in frame.leaves.as_chunks::<32>().0 {
-        let sound = lines.next().is_some_and(|line| merkle::leaf(line).0 == *stored && states_its_place(line, seq));
-        if !sound {
-            return Some(seq);
-        }
-        seq += 1;
-    }
-    lines.next().map(|_| seq.saturating_sub(1))
-}
-
-fn states_its_place(line: &[u8], seq: u64) -> bool {
-    line.starts_with(format!("{{\"v\":{},\"seq\":{seq},", crate::domain::record::RECORD_VERSION).as_bytes())
 }

@@ -45,6 +45,13 @@ impl DecisionIndex {
     }
 }
 
+/// The longest that may stand in a line before its decision id.
+const LINE_FRONT: usize = 160;
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+}
+
 /// The decision that a stored line records, if it records that one.
 pub(super) fn in_line(writer: &str, line: &[u8], decision_id: &str) -> Option<DecisionEntry> {
     #[derive(Deserialize)]
@@ -55,6 +62,11 @@ pub(super) fn in_line(writer: &str, line: &[u8], decision_id: &str) -> Option<De
         kind: crate::domain::RecordKind,
         #[serde(default)]
         caller: Option<String>,
+    }
+    // `v`, `seq` and `at` stand before the id: a line without it there needs no parsing.
+    let front = line.get(..LINE_FRONT.saturating_add(decision_id.len())).unwrap_or(line);
+    if !contains(front, decision_id.as_bytes()) {
+        return None;
     }
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let is_it = line.kind == crate::domain::RecordKind::Decision && line.decision_id.as_deref() == Some(decision_id);

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     bytes::len64,
-    folder::{Folder, SegmentFile},
+    folder::{Folder, SegmentFile, read_header},
     frame::{self, Kind},
     header::{HEADER_BYTES, Header},
     walk,
@@ -144,6 +144,18 @@ fn said(line: &[u8], name: &str) -> Option<String> {
     line.get(name)?.as_str().map(str::to_owned)
 }
 
+fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+    read_upto(path, offset, u64::MAX)
+}
+
+fn read_upto(path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut stored = Vec::new();
+    file.take(len).read_to_end(&mut stored)?;
+    Ok(stored)
+}
+
 /// A place in the folder that moves on as records come: [`Reader::next_record`] gives `None` at the end of what is
 /// written now, and goes on from there when asked again (`audit tail -f`).
 #[derive(Debug)]
@@ -204,15 +216,11 @@ impl Reader {
 
     fn read_segment(&mut self, segment: &SegmentFile) -> io::Result<()> {
         let from = self.read.get(&segment.path).copied().unwrap_or(0);
-        let mut stored = Vec::new();
-        let mut file = File::open(&segment.path)?;
-        file.seek(SeekFrom::Start(from))?;
         // A look at the next head is enough to see that nothing came.
-        (&mut file).take(len64(frame::HEAD_BYTES)).read_to_end(&mut stored)?;
-        if super::bytes::all_zero(&stored) && from > 0 {
+        if from > 0 && super::bytes::all_zero(&read_upto(&segment.path, from, len64(frame::HEAD_BYTES))?) {
             return Ok(());
         }
-        file.read_to_end(&mut stored)?;
+        let mut stored = read_from(&segment.path, from)?;
         let mut at = 0;
         if from == 0 {
             if Header::decode(&stored).is_err() {
@@ -220,21 +228,45 @@ impl Reader {
             }
             at = HEADER_BYTES;
         }
-        let given = self.given.get(&segment.writer).copied().unwrap_or(0);
-        let mut last = given;
+        let mut last = self.given.get(&segment.writer).copied().unwrap_or(0);
         let writer: Arc<str> = segment.writer.to_string().into();
-        while let Ok(frame) = frame::decode(stored.get(at..).unwrap_or_default()) {
-            at += frame.len;
-            last = self.take_frame(&frame, segment, &writer, last);
+        loop {
+            while let Ok(frame) = frame::decode(stored.get(at..).unwrap_or_default()) {
+                at += frame.len;
+                last = self.take_frame(&frame, segment, &writer, last);
+            }
+            // A frame behind a damaged one: or a running writer was met between the two, and a second look tells.
+            let is_whole = walk::frames_beyond(&stored, at, last).next().is_none();
+            let again = if is_whole { None } else { Some(read_from(&segment.path, from)?) };
+            match again.filter(|again| *again != stored) {
+                Some(again) => stored = again,
+                None => break,
+            }
         }
         self.read.insert(segment.path.clone(), from + len64(at));
-        // Behind damage the rest is still read; behind the end there is nothing.
-        for (found_at, frame) in walk::frames_beyond(&stored, at, last).collect::<Vec<_>>() {
+        // What the next segment holds again is read there: here some of it may be lost, and the rest out of turn.
+        let upto = self.first_frame_of_the_next(segment)?;
+        let beyond: Vec<_> =
+            walk::frames_beyond(&stored, at, last).filter(|(_, frame)| frame.head.frame < upto).collect();
+        for (found_at, frame) in beyond {
             last = self.take_frame(&frame, segment, &writer, last);
             self.read.insert(segment.path.clone(), from + len64(found_at + frame.len));
         }
         self.given.insert(segment.writer, last);
         Ok(())
+    }
+
+    fn first_frame_of_the_next(&self, segment: &SegmentFile) -> io::Result<u64> {
+        let next = self.segments.iter().filter(|next| next.writer == segment.writer);
+        for next in next {
+            match read_header(&next.path) {
+                Ok(Ok(header)) => return Ok(header.first_frame),
+                Ok(Err(_)) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(u64::MAX)
     }
 
     fn take_frame(&mut self, frame: &frame::Frame<'_>, segment: &SegmentFile, writer: &Arc<str>, last: u64) -> u64 {

@@ -25,9 +25,9 @@ pub(super) fn recover(dir: &Path, storage: &dyn Storage) -> io::Result<Option<Pr
     }
     folder.writers.retain(|files| !files.segments.is_empty());
     let Some(last) = folder.writers.last() else { return Ok(None) };
-    let predecessor = end_of(last)?;
+    let (predecessor, used) = end_of(last)?;
     if let Some(segment) = last.segments.last() {
-        give_back_zeros(segment)?;
+        give_back_zeros(segment, used)?;
     }
     Ok(Some(predecessor))
 }
@@ -55,21 +55,23 @@ fn is_unused(segment: &SegmentFile) -> io::Result<bool> {
     Ok(bytes::all_zero(stored.get(HEADER_BYTES..).unwrap_or_default()))
 }
 
-fn give_back_zeros(segment: &SegmentFile) -> io::Result<()> {
-    let stored = fs::read(&segment.path)?;
-    let file = DiskFile(fs::OpenOptions::new().write(true).open(&segment.path)?);
-    file.punch(bytes::len64(bytes::len_without_zeros(&stored)), bytes::len64(stored.len()))
+fn give_back_zeros(segment: &SegmentFile, used: u64) -> io::Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(&segment.path)?;
+    let len = file.metadata()?.len();
+    DiskFile(file).punch(used, len)
 }
 
-/// Where a dead writer ended.
-fn end_of(files: &WriterFiles) -> io::Result<Predecessor> {
+/// Where a dead writer ended, and how much of its last segment is used.
+fn end_of(files: &WriterFiles) -> io::Result<(Predecessor, u64)> {
     let mut found: Option<Predecessor> = None;
     let mut unreadable = false;
+    let mut used: Option<u64> = None;
     let mut began_at: Option<u64> = None;
     // The last segment holds the end, unless it was begun to replace one whose sync had failed: then the frames that
     // were still to be copied are in the one before.
     for segment in files.segments.iter().rev() {
         let stored = fs::read(&segment.path)?;
+        used.get_or_insert_with(|| bytes::len64(bytes::len_without_zeros(&stored)));
         let header = match Header::decode(&stored) {
             Ok(header) => header,
             Err(HeaderError::Empty) => continue,
@@ -94,7 +96,7 @@ fn end_of(files: &WriterFiles) -> io::Result<Predecessor> {
     }
     let mut end = found.unwrap_or_else(|| nothing_readable(files));
     end.damaged |= unreadable;
-    Ok(end)
+    Ok((end, used.unwrap_or(u64::MAX)))
 }
 
 fn predecessor(files: &WriterFiles, segment: &SegmentFile, walk: &Walk, stored: &[u8]) -> Predecessor {

@@ -122,6 +122,8 @@ pub(super) struct State {
     /// The writer asks for a sync now: it rotates or closes.
     pub(super) sync_now: bool,
     pub(super) last_is_mark: bool,
+    /// The final seal is composed: nothing may follow it.
+    pub(super) is_sealed: bool,
 }
 
 impl State {
@@ -145,6 +147,7 @@ impl State {
             waiting_since: None,
             sync_now: false,
             last_is_mark: true,
+            is_sealed: false,
         }
     }
 

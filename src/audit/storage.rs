@@ -134,7 +134,8 @@ impl StorageFile for DiskFile {
 
     fn punch(&self, offset: u64, end: u64) -> io::Result<()> {
         let page = 4096;
-        let (from, to) = (offset.next_multiple_of(page), end / page * page);
+        let Some(from) = offset.checked_next_multiple_of(page) else { return Ok(()) };
+        let to = end / page * page;
         if from >= to {
             return Ok(());
         }

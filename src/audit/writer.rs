@@ -166,6 +166,7 @@ impl Writer {
         state.offset += len64(encoded.len());
         state.unsynced_bytes += len64(encoded.len());
         state.last_is_mark = kind == Kind::SyncMark;
+        state.is_sealed = flags & FLAG_FINAL != 0;
         self.marked = state.last_is_mark;
         state.unsynced.push_back(Unsynced {
             before,
@@ -269,7 +270,10 @@ impl Writer {
     /// All that was queued is written: bring it to disk, say so in a seal, and leave.
     fn close(&mut self) -> Result<(), Halt> {
         self.wait_until_synced()?;
-        self.seal(FLAG_FINAL)?;
+        // A seal whose sync had failed was copied by the takeover: one is enough.
+        if !self.shared.state().is_sealed {
+            self.seal(FLAG_FINAL)?;
+        }
         let mut state = self.shared.state();
         self.stand(&state)?;
         state.life = Life::Closed;

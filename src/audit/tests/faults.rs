@@ -16,7 +16,7 @@ async fn work(disk: &Arc<FlakyDisk>, trail: &Trail, count: usize) -> Vec<Result<
     for round in 0..count / 4 {
         let one = |nth: usize| {
             let id = format!("{round}.{nth}");
-            let tier = if nth % 2 == 0 { Tier::Process } else { Tier::Disk };
+            let tier = if nth.is_multiple_of(2) { Tier::Process } else { Tier::Disk };
             async move {
                 let result = append(trail, &id, tier).await;
                 if let Ok(receipt) = &result {

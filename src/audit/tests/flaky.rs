@@ -226,7 +226,7 @@ impl Dice {
     }
 
     fn is_head(&mut self) -> bool {
-        self.roll() % 2 == 0
+        self.roll().is_multiple_of(2)
     }
 }
 

@@ -1,11 +1,7 @@
 //! Whatever is changed in a trail is found, and the first bad record is named.
 
 use super::*;
-use crate::audit::{
-    bytes::len64,
-    frame::{self, Kind},
-    header::HEADER_BYTES,
-};
+use crate::audit::{bytes::len64, frame, header::HEADER_BYTES};
 
 /// A frame's place in its segment's file.
 #[derive(Clone, Copy, Debug)]
@@ -13,14 +9,13 @@ struct Place {
     start: usize,
     end: usize,
     first_seq: u64,
-    kind: Kind,
 }
 
 fn places(stored: &[u8]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut start = HEADER_BYTES;
     while let Ok(frame) = frame::decode(&stored[start..]) {
-        places.push(Place { start, end: start + frame.len, first_seq: frame.head.first_seq, kind: frame.head.kind });
+        places.push(Place { start, end: start + frame.len, first_seq: frame.head.first_seq });
         start += frame.len;
     }
     places

@@ -2,13 +2,16 @@
 
 use std::{fs, io};
 
-use super::{Finding, OpenEnd, VerifyOptions, WriterReport};
+use super::{
+    Finding, OpenEnd, VerifyOptions, WriterReport,
+    lines::{first_bad_record, first_unlike_its_leaf},
+};
 use crate::audit::{
     bytes::{self, len64},
     folder::{SegmentFile, WriterFiles},
     frame::{self, Damage, Frame, Kind},
     header::{HEADER_BYTES, Header, HeaderError, Predecessor},
-    merkle::{self, Frontier, Hash},
+    merkle::{Frontier, Hash},
     walk::{Position, StepError, frames_beyond},
 };
 
@@ -145,7 +148,7 @@ impl Check<'_> {
     fn bad_header(&mut self, segment: &SegmentFile, stored: &[u8], error: &HeaderError) -> Checked<()> {
         let mut finding = self.finding(segment.number, 0, "header", format!("the header is bad: {error}"));
         let behind = stored.get(HEADER_BYTES..).unwrap_or_default();
-        if self.at.is_some() && bytes::all_zero(behind) && self.pending.is_none() {
+        if bytes::all_zero(behind) && self.pending.is_none() {
             // Nothing was written behind it: torn as it was begun, if it is the last.
             let torn = stored.get(..bytes::len_without_zeros(stored)).unwrap_or(stored).to_vec();
             self.last = Some(LastSegment { number: segment.number, end: 0, tail: torn });
@@ -352,11 +355,14 @@ impl Check<'_> {
 
     /// Is the end the one the writer, or the next one, vouches for?
     fn end(&mut self, successor: Option<&Predecessor>) -> Checked<Option<OpenEnd>> {
-        let Some(at) = self.at else {
-            let nothing = self.finding(0, 0, "missing", "no segment of this writer can be read".to_owned());
-            return Err(Box::new(nothing));
-        };
         let pending = self.pending.take();
+        let Some(at) = self.at else {
+            // It died before its first header was on disk, and so before it answered anyone.
+            let nothing = self.finding(1, 0, "missing", "no segment of this writer can be read".to_owned());
+            let torn_bytes = self.last.as_ref().map_or(0, |last| len64(last.tail.len()));
+            let open = OpenEnd { writer: nothing.writer.clone(), next_seq: 1, segment: 1, offset: 0, torn_bytes };
+            return if successor.is_none() { Ok(Some(open)) } else { Err(Box::new(nothing)) };
+        };
         let (number, end) = self.last.as_ref().map_or((0, 0), |last| (last.number, last.end));
         let torn = self.last.as_ref().map_or(&[][..], |last| last.tail.as_slice());
         let missing =
@@ -405,32 +411,4 @@ fn note_beyond(finding: &mut Finding, stored: &[u8], offset: usize, after: u64) 
         finding.frames_beyond += 1;
         finding.last_seq_beyond = finding.last_seq_beyond.max(Some(frame.last_seq()));
     }
-}
-
-/// The number in the frame of the first line that its leaf does not name.
-fn first_unlike_its_leaf(body: &[u8], leaves: &[u8]) -> Option<u64> {
-    let mut lines = body.split(|byte| *byte == b'\n');
-    let leaves = leaves.as_chunks::<32>().0;
-    leaves.iter().position(|stored| lines.next().map(|line| merkle::leaf(line).0) != Some(*stored)).map(len64)
-}
-
-/// The first record of a frame that is not what leaf and position say.
-fn first_bad_record(frame: &Frame<'_>) -> Option<u64> {
-    if frame.head.kind != Kind::Records || frame.is_encrypted() {
-        return None;
-    }
-    let mut lines = frame.lines();
-    let mut seq = frame.head.first_seq;
-    for stored in frame.leaves.as_chunks::<32>().0 {
-        let sound = lines.next().is_some_and(|line| merkle::leaf(line).0 == *stored && states_its_place(line, seq));
-        if !sound {
-            return Some(seq);
-        }
-        seq += 1;
-    }
-    lines.next().map(|_| seq.saturating_sub(1))
-}
-
-fn states_its_place(line: &[u8], seq: u64) -> bool {
-    line.starts_with(format!("{{\"v\":{},\"seq\":{seq},", crate::domain::record::RECORD_VERSION).as_bytes())
 }

@@ -4,10 +4,11 @@
 //! witnesses is *open*, since a tail that was cut off looks like one that was never written.
 
 mod check;
+mod lines;
 mod report;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     path::{Path, PathBuf},
 };
@@ -91,11 +92,14 @@ fn successors(writers: &[WriterFiles], report: &mut Report) -> BTreeMap<Uuid, Pr
     let mut successors = BTreeMap::new();
     for files in writers {
         let Some(prev) = files.header.as_ref().and_then(|header| header.prev.clone()) else { continue };
-        if successors.contains_key(&prev.writer) {
-            let detail = format!("two writers say that they follow {}: a copied volume", prev.writer);
-            report.findings.push(finding(files.writer, 1, "fork", detail));
-        } else {
-            successors.insert(prev.writer, prev);
+        match successors.entry(prev.writer) {
+            Entry::Vacant(entry) => {
+                entry.insert(prev);
+            }
+            Entry::Occupied(entry) => {
+                let detail = format!("two writers say that they follow {}: a copied volume", entry.key());
+                report.findings.push(finding(files.writer, 1, "fork", detail));
+            }
         }
     }
     successors

@@ -8,6 +8,7 @@ pub mod actions;
 pub mod bundle;
 pub mod index;
 pub mod mapping_file;
+pub mod plan;
 pub mod problem;
 pub mod reasons;
 pub mod schema_types;

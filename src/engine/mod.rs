@@ -6,9 +6,11 @@
 
 pub mod actions;
 pub mod bundle;
+pub mod clauses;
 pub mod index;
 pub mod mapping_file;
 pub mod plan;
+pub mod probes;
 pub mod problem;
 pub mod reasons;
 pub mod schema_types;

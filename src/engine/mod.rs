@@ -13,6 +13,7 @@ pub mod plan;
 pub mod probes;
 pub mod problem;
 pub mod reasons;
+pub mod reasons_check;
 pub mod schema_types;
 pub mod taxonomy;
 

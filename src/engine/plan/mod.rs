@@ -130,7 +130,8 @@ fn plan<'p>(
     for path in known.reasons.deadlines.iter().flat_map(|deadline| &deadline.limits) {
         reach.read_path(path);
     }
-    if let Some(fields) = known.taxonomy.types.get(resource) {
+    let base = resource.strip_prefix(&*known.types.namespace).unwrap_or(resource);
+    if let Some(fields) = known.taxonomy.types.get(resource).or_else(|| known.taxonomy.types.get(base)) {
         for attribute in [&fields.governed_by, &fields.header].into_iter().flatten() {
             reach.read_attribute(Root::Resource, attribute);
         }

@@ -52,6 +52,9 @@ pub struct Known<'a> {
     pub taxonomy: &'a Taxonomy,
 }
 
+/// Principal type, resource type and policies: environments that share all three share a plan.
+type Alike = (Arc<str>, Arc<str>, Vec<usize>);
+
 /// The slice plan of every request environment of the schema.
 ///
 /// # Errors
@@ -61,7 +64,7 @@ pub fn plans(policies: &PolicySet, known: Known<'_>) -> Result<BTreeMap<Environm
     let actions = Actions::of(known.schema).map_err(PlanError::Actions)?;
     let parts: Vec<Part> =
         policies.policies().map(|policy| Part::of(policy, known.reasons)).collect::<Result<_, _>>()?;
-    let mut made: BTreeMap<(Arc<str>, Arc<str>, Vec<usize>), SlicePlan> = BTreeMap::new();
+    let mut made: BTreeMap<Alike, SlicePlan> = BTreeMap::new();
     let mut plans = BTreeMap::new();
     for (action, principal, resource) in environments(known.schema) {
         let (principal, resource): (Arc<str>, Arc<str>) = (principal.to_string().into(), resource.to_string().into());

@@ -155,7 +155,7 @@ fn only_policies_whose_scope_may_hold_count() {
     assert!(shipped.plan(policies, "Client").resource.relations.is_empty());
     let touch: EntityUid = r#"Action::"touch""#.parse().unwrap();
     let plans = shipped.plans(policies);
-    assert_eq!(names(&plan_for(&plans, "User", "Client", &[touch.clone()]).resource.relations), ["holds"]);
+    assert_eq!(names(&plan_for(&plans, "User", "Client", std::slice::from_ref(&touch)).resource.relations), ["holds"]);
     assert_eq!(plan_for(&plans, "User", "Client", &[look(), touch]).resource.relations.len(), 1);
 }
 

@@ -46,14 +46,10 @@ fn mapping() -> Mapping {
         .mapping
 }
 
+type RowOf<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// One entity: its own cells by column, and rows of relations as (relation, row id, cells by column).
-fn fact(
-    mapping: &Mapping,
-    kind: &str,
-    id: &str,
-    own: &[(&str, &str)],
-    rows: &[(&str, &str, &[(&str, &str)])],
-) -> (EntityUid, Loaded) {
+fn fact(mapping: &Mapping, kind: &str, id: &str, own: &[(&str, &str)], rows: &[RowOf<'_>]) -> (EntityUid, Loaded) {
     let cells = |columns: &[crate::domain::mapping::Column], said: &[(&str, &str)]| -> Arc<[Cell]> {
         let cell = |column: &crate::domain::mapping::Column| {
             let word = said.iter().find(|(name, _)| *name == &*column.name).map(|(_, word)| *word);

@@ -13,6 +13,7 @@ use super::{
     index::PolicyIndex,
     judge::Ask,
     plan,
+    probes::Probes,
     question::{Asked, ContextKind, Question},
     reasons::Reasons,
     taxonomy::Taxonomy,
@@ -39,6 +40,7 @@ pub struct Bundle {
     pub(super) has_purpose: bool,
     pub(super) index: PolicyIndex,
     pub(super) clauses: Clauses,
+    pub(super) probes: Probes,
     pub(super) plans: BTreeMap<Environment, SlicePlan>,
     /// Every action of the schema with all its groups.
     pub(super) actions: HashMap<EntityUid, Entity>,

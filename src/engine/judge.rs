@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use cedar_policy::{Context, Entities, EntityUid, PolicyId, Request, RestrictedExpression};
 use jiff::Timestamp;
 
-use super::{bundle::Bundle, question::{ContextValues, Question}};
+use super::{bundle::Bundle, probes, question::{ContextValues, Question}};
 use crate::domain::{
     Evidence, Reason, Slice, Value,
     projection::{Projected, View},
@@ -108,13 +108,13 @@ impl<'a> Judge<'a> {
     /// The rows that made `permits` true for `ask`.
     pub(super) fn evidence(&self, ask: &Ask, permits: &[Arc<str>]) -> Vec<Evidence> {
         let context = self.context_for(ask);
-        let mut found: Vec<Evidence> = permits
-            .iter()
-            .flat_map(|permit| self.bundle.clauses.witnesses(permit, &self.question.principal, &self.question.resource, &self.view, &self.projected, &context))
-            .collect();
-        found.sort();
-        found.dedup();
-        found
+        let permits: Vec<PolicyId> = permits.iter().map(PolicyId::new).collect();
+        let question = probes::Question {
+            principal: &self.question.principal,
+            resource: &self.question.resource,
+            context: &context,
+        };
+        self.bundle.probes.witnesses(&permits, &self.view, &self.projected, question)
     }
 
     /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
@@ -215,12 +215,12 @@ impl<'a> Judge<'a> {
             .near(request, &self.entities)
             .into_iter()
             .filter_map(|near| {
-                let meta = self.bundle.policies.get(&near.id)?;
+                let (id, meta) = self.bundle.policies.get_key_value(AsRef::<str>::as_ref(&near.id))?;
                 let code = match meta.otherwise.as_slice() {
                     [only] => only.clone(),
                     several => several.get(near.first_failing_clause).cloned().flatten(),
                 };
-                code.map(|code| (near.id.clone(), code))
+                code.map(|code| (id.clone(), code))
             })
             .collect()
     }

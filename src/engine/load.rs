@@ -19,9 +19,12 @@ use super::{
     mapping_file::{self, MappingFile},
     plan,
     policies::parse_policies,
+    probes::Probes,
     problem::{Problem, Problems},
+
     question::ContextKind,
     reasons::Reasons,
+    reasons_check,
     schema::{BuiltSchema, Classes, build_schema},
     schema_types::{SchemaTypes, Type},
     source::Sources,
@@ -89,6 +92,10 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     let fields = fields.unwrap_or_else(FieldsFile::empty);
     let types = SchemaTypes::from_text(&schema.text).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
     let mapping = read_mapping(sources, &types, &fields, &mut problems);
+    if let Some(file) = &sources.reasons {
+        let known = reasons_check::Known { types: &types, mapping: &mapping.mapping, taxonomy: &fields.taxonomy };
+        problems.extend(reasons_check::check(&file.path, &file.text, &reasons, known).0);
+    }
     let vocabulary = Vocabulary {
         schema: &schema.schema,
         namespace: &schema.namespace,
@@ -144,6 +151,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
     let plans = plan::plans(&parts.set, known).map_err(|error| error.to_string())?;
     let index = PolicyIndex::build(&parts.set, schema).map_err(|error| error.to_string())?;
     let clauses = Clauses::build(&parts.set, schema).map_err(|error| error.to_string())?;
+    let probes = Probes::build(&parts.set).map_err(|error| error.to_string())?;
     let closed = Actions::of(schema).map_err(|error| error.to_string())?;
     let mut actions: HashMap<EntityUid, Entity> = HashMap::new();
     for action in schema.actions() {
@@ -178,6 +186,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         has_purpose,
         index,
         clauses,
+        probes,
         plans,
         actions,
         applicable,

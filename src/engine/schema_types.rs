@@ -120,6 +120,25 @@ impl Type {
     }
 }
 
+impl Type {
+    /// Whether a record of this type has something at the dotted path.
+    pub fn has_path(&self, path: &str) -> bool {
+        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        let Self::Record(fields) = self else { return false };
+        fields.get(first).is_some_and(|field| rest.is_none_or(|rest| field.kind.has_path(rest)))
+    }
+
+    /// Adds every dotted path of a record of this type.
+    pub(super) fn paths(&self, before: &str, found: &mut Vec<String>) {
+        let Self::Record(fields) = self else { return };
+        for (name, field) in fields {
+            let path = if before.is_empty() { name.to_string() } else { format!("{before}.{name}") };
+            field.kind.paths(&path, found);
+            found.push(path);
+        }
+    }
+}
+
 struct Reader<'a> {
     namespaces: &'a Map<String, Json>,
 }

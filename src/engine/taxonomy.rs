@@ -46,7 +46,9 @@ pub struct Group {
     /// Sensitivity: U, L, N, R or V, rising.
     pub label: char,
     pub masked_as: Option<Arc<str>>,
-    /// Exists only to govern a record (`clin.psynote`); nobody asks for it by name.
+    /// May govern a record whose label calls for it.
+    pub governs: bool,
+    /// Exists only to govern (`clin.psynote`); nobody asks for it by name.
     pub governing: bool,
 }
 

@@ -13,11 +13,7 @@ mod tests;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use super::{
-    problem::Problems,
-    schema_types::{SchemaTypes, Type},
-    taxonomy::Taxonomy,
-};
+use super::{problem::Problems, schema_types::SchemaTypes, taxonomy::Taxonomy};
 use crate::domain::mapping::{CellKind, Mapping, Tenancy};
 use node::{Fields, Node, Place, Report, Yaml};
 
@@ -198,30 +194,15 @@ fn caller_context(cx: &mut Reading<'_>, node: &Node) -> BTreeSet<Arc<str>> {
     let types = cx.types;
     for item in fields.get("caller").map(Node::items).unwrap_or_default() {
         let Some(key) = cx.report.text(item, "a context key") else { continue };
-        let exists = types.contexts.is_empty() || types.contexts.iter().any(|context| has_path(context, key));
+        let exists = types.contexts.is_empty() || types.contexts.iter().any(|context| context.has_path(key));
         if !exists {
             let mut known = Vec::new();
-            types.contexts.iter().for_each(|context| paths(context, "", &mut known));
+            types.contexts.iter().for_each(|context| context.paths("", &mut known));
             cx.report.unknown(item.at, format!("no action of the schema takes `{key}` in its context"), key, known);
         }
         keys.insert(key.into());
     }
     keys
-}
-
-fn has_path(kind: &Type, path: &str) -> bool {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let Type::Record(fields) = kind else { return false };
-    fields.get(first).is_some_and(|field| rest.is_none_or(|rest| has_path(&field.kind, rest)))
-}
-
-fn paths(kind: &Type, before: &str, found: &mut Vec<String>) {
-    let Type::Record(fields) = kind else { return };
-    for (name, field) in fields {
-        let path = if before.is_empty() { name.to_string() } else { format!("{before}.{name}") };
-        paths(&field.kind, &path, found);
-        found.push(path);
-    }
 }
 
 /// A filter over `$resource.X` never holds for a type without the column: a slip of the pen would bar nobody.

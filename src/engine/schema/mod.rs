@@ -248,7 +248,7 @@ fn asked_verbs(taxonomy: &Taxonomy) -> Vec<(Arc<str>, Asked)> {
                 .filter(|(kind, _)| rules.on.as_ref().is_none_or(|on| on.contains(kind)))
                 .filter(|(_, fields)| {
                     let is_own = fields.groups.iter().any(|(own, _)| own == group);
-                    let is_governing = meaning.governing && fields.governed_by.is_some();
+                    let is_governing = meaning.governs && fields.governed_by.is_some();
                     let is_header = fields.header.is_some()
                         && taxonomy
                             .header

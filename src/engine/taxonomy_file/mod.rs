@@ -128,6 +128,8 @@ struct GroupWritten {
     masked_as: Option<String>,
     #[serde(default)]
     governing: bool,
+    #[serde(default)]
+    governs: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,211 @@
+//! Permits cut into clauses, so that a default deny can say which condition of which permit did not hold.
+//!
+//! Each permit with conditions is kept once without any (`ID#scope`) and once for each `when` or `unless` by itself
+//! (`ID#0`, `ID#1`, …). The cuts are evaluated by Cedar like any policy; they decide nothing.
+
+use std::collections::{BTreeSet, HashMap};
+
+use cedar_policy::{
+    Authorizer, Effect, Entities, Policy, PolicyFromJsonError, PolicyId, PolicySet, PolicySetError, PolicyToJsonError,
+    Request, Schema,
+};
+use serde_json::{Value as Json, json};
+
+use super::index::{IndexError, PolicyIndex};
+
+/// Why permits could not be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum ClauseError {
+    #[error("cannot take policy `{policy}` apart")]
+    Apart {
+        policy: PolicyId,
+        #[source]
+        source: Box<PolicyToJsonError>,
+    },
+    #[error("cannot put a clause of policy `{policy}` together")]
+    Together {
+        policy: PolicyId,
+        #[source]
+        source: Box<PolicyFromJsonError>,
+    },
+    #[error("two clauses have one id")]
+    Set(#[source] Box<PolicySetError>),
+    #[error("cannot index the scopes of permits")]
+    Index(#[source] IndexError),
+}
+
+/// The cut permits of a bundle.
+#[derive(Debug)]
+pub struct Clauses {
+    /// The permits that have conditions, without them.
+    scopes: PolicyIndex,
+    /// By the id of the scope's policy.
+    permits: HashMap<PolicyId, Cut>,
+    authorizer: Authorizer,
+}
+
+#[derive(Debug)]
+struct Cut {
+    permit: PolicyId,
+    /// The clauses in the order of the policy's text.
+    ids: Vec<PolicyId>,
+    set: PolicySet,
+}
+
+/// A permit whose scope fits the request and whose conditions do not all hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Near {
+    pub id: PolicyId,
+    /// Position of the first `when` or `unless` that does not hold, or that cannot be evaluated.
+    pub first_failing_clause: usize,
+}
+
+impl Clauses {
+    /// Cuts the permits of `policies`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClauseError`] if Cedar refuses a cut, which a parsed policy does not cause.
+    pub fn build(policies: &PolicySet, schema: &Schema) -> Result<Self, ClauseError> {
+        let refused = |source| ClauseError::Set(Box::new(source));
+        let mut scopes = PolicySet::new();
+        let mut permits = HashMap::new();
+        for policy in policies.policies().filter(|policy| policy.effect() == Effect::Permit) {
+            let Some((scope, cut)) = cut(policy)? else { continue };
+            permits.insert(scope.id().clone(), cut);
+            scopes.add(scope).map_err(refused)?;
+        }
+        let scopes = PolicyIndex::build(&scopes, schema).map_err(ClauseError::Index)?;
+        Ok(Self { scopes, permits, authorizer: Authorizer::new() })
+    }
+
+    /// The permits that came near, by id. A satisfied one is not among them.
+    pub fn near(&self, request: &Request, entities: &Entities) -> Vec<Near> {
+        let fitting = self.scopes.evaluate_permits(request, entities).permits;
+        let mut near: Vec<Near> = fitting
+            .iter()
+            .filter_map(|scope| {
+                let cut = self.permits.get(scope)?;
+                let holding = self.holding(cut, request, entities);
+                let first_failing_clause = cut.ids.iter().position(|id| !holding.contains(id))?;
+                Some(Near { id: cut.permit.clone(), first_failing_clause })
+            })
+            .collect();
+        near.sort();
+        near
+    }
+
+    /// The clauses that hold; one that errs is not among them.
+    #[expect(clippy::disallowed_methods, reason = "this is where the engine evaluates clauses")]
+    fn holding(&self, cut: &Cut, request: &Request, entities: &Entities) -> BTreeSet<PolicyId> {
+        let response = self.authorizer.is_authorized(request, &cut.set, entities);
+        response.diagnostics().reason().cloned().collect()
+    }
+}
+
+/// The scope of a permit and its clauses; `None` for a permit without conditions, which cannot fail beyond its scope.
+fn cut(policy: &Policy) -> Result<Option<(Policy, Cut)>, ClauseError> {
+    let id = policy.id();
+    let mut whole =
+        policy.to_json().map_err(|source| ClauseError::Apart { policy: id.clone(), source: Box::new(source) })?;
+    let conditions = match whole.get_mut("conditions").map(Json::take) {
+        Some(Json::Array(conditions)) if !conditions.is_empty() => conditions,
+        Some(_) | None => return Ok(None),
+    };
+    if let Some(whole) = whole.as_object_mut() {
+        whole.remove("annotations");
+    }
+    let with = |suffix: String, conditions: Json| -> Result<Policy, ClauseError> {
+        let mut json = whole.clone();
+        if let Some(json) = json.as_object_mut() {
+            json.insert("conditions".to_owned(), conditions);
+        }
+        let new_id = PolicyId::new(format!("{id}#{suffix}"));
+        Policy::from_json(Some(new_id), json)
+            .map_err(|source| ClauseError::Together { policy: id.clone(), source: Box::new(source) })
+    };
+    let scope = with("scope".to_owned(), json!([]))?;
+    let mut set = PolicySet::new();
+    let mut ids = Vec::with_capacity(conditions.len());
+    for (position, condition) in conditions.into_iter().enumerate() {
+        let clause = with(position.to_string(), json!([condition]))?;
+        ids.push(clause.id().clone());
+        set.add(clause).map_err(|source| ClauseError::Set(Box::new(source)))?;
+    }
+    Ok(Some((scope, Cut { permit: id.clone(), ids, set })))
+}
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::{Context, Entity, EntityUid};
+
+    use super::*;
+
+    const SCHEMA: &str = "
+        entity Role; entity User in [Role] { level: Long }; entity Note { open: Bool };
+        action all; action view in [all] appliesTo { principal: User, resource: Note }; action edit appliesTo { principal: User, resource: Note };
+    ";
+
+    fn uid(text: &str) -> EntityUid {
+        text.parse().unwrap()
+    }
+
+    /// What came near when Ann, a nurse of level 3, wants to view a closed note.
+    fn near(policies: &str) -> Vec<(String, usize)> {
+        let parsed: PolicySet = policies.parse().unwrap();
+        let mut named = PolicySet::new();
+        for policy in parsed.policies() {
+            named.add(policy.new_id(PolicyId::new(policy.annotation("id").unwrap()))).unwrap();
+        }
+        let schema = Schema::from_cedarschema_str(SCHEMA).unwrap().0;
+        let clauses = Clauses::build(&named, &schema).unwrap();
+        let entity = |name: &str, attribute: (&str, &str), parents: &[&str]| {
+            let attributes = [(attribute.0.to_owned(), attribute.1.parse().unwrap())].into();
+            Entity::new(uid(name), attributes, parents.iter().map(|name| uid(name)).collect()).unwrap()
+        };
+        let ann = entity(r#"User::"ann""#, ("level", "3"), &[r#"Role::"nurse""#]);
+        let note = entity(r#"Note::"n""#, ("open", "false"), &[]);
+        let action = clauses.scopes.actions().entity(&uid(r#"Action::"view""#)).cloned().unwrap();
+        let entities = Entities::from_entities([ann, note, action], None).unwrap();
+        let request =
+            Request::new(uid(r#"User::"ann""#), uid(r#"Action::"view""#), uid(r#"Note::"n""#), Context::empty(), None);
+        let near = clauses.near(&request.unwrap(), &entities);
+        near.into_iter().map(|near| (near.id.to_string(), near.first_failing_clause)).collect()
+    }
+
+    #[test]
+    fn a_near_permit_names_its_first_clause_that_does_not_hold() {
+        let policies = r#"
+            @id("a") permit(principal in Role::"nurse", action in Action::"all", resource)
+                when { principal.level > 2 } unless { principal.level > 9 } when { resource.open } unless { true };
+            @id("b") permit(principal, action, resource) unless { principal.level == 3 } when { resource.open };
+        "#;
+        assert_eq!(near(policies), [("a".to_owned(), 2), ("b".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn a_permit_whose_scope_does_not_fit_is_not_near() {
+        let policies = r#"
+            @id("a") permit(principal in Role::"doctor", action, resource) when { false };
+            @id("b") permit(principal, action == Action::"edit", resource) when { false };
+            @id("c") forbid(principal, action, resource) when { false };
+        "#;
+        assert_eq!(near(policies), []);
+    }
+
+    #[test]
+    fn a_satisfied_permit_is_not_near() {
+        let policies = r#"
+            @id("a") permit(principal, action, resource) when { principal.level == 3 };
+            @id("b") permit(principal, action, resource);
+        "#;
+        assert_eq!(near(policies), []);
+    }
+
+    #[test]
+    fn a_clause_that_errs_counts_as_failing() {
+        let policies =
+            r#"@id("a") permit(principal, action, resource) when { true } when { resource.gone } when { false };"#;
+        assert_eq!(near(policies), [("a".to_owned(), 1)]);
+    }
+}

@@ -111,8 +111,11 @@ async fn take(house: &House, found: Found) -> Outcome {
         Found::Bad(revision, problems) => Outcome::Refused(revision, problems),
         Found::Changed(bundle) => {
             let misfits = house.facts.check(&bundle.mapping).await;
-            let misfits: Vec<Problem> =
-                misfits.iter().filter(|misfit| !misfit.is_unreachable()).map(|misfit| Problem::error(misfit.to_string())).collect();
+            let misfits: Vec<Problem> = misfits
+                .iter()
+                .filter(|misfit| !misfit.is_unreachable())
+                .map(|misfit| Problem::error(misfit.to_string()))
+                .collect();
             let revision = bundle.revision.clone();
             if !misfits.is_empty() {
                 return Outcome::Refused(Some(revision), Problems(misfits));
@@ -153,4 +156,3 @@ async fn announce(house: &House, outcome: Outcome) {
         tracing::error!(error = &error as &dyn std::error::Error, "the change of policies could not be recorded");
     }
 }
-

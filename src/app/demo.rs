@@ -14,7 +14,10 @@ use std::{
 
 use rust_embed::RustEmbed;
 use serde_json::json;
-use sqlx::{ConnectOptions, Connection, sqlite::{SqliteConnectOptions, SqliteJournalMode}};
+use sqlx::{
+    ConnectOptions, Connection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
 
 use super::{AppError, Listening};
 
@@ -27,7 +30,8 @@ struct Policies;
 #[folder = "schemas/"]
 struct Schemas;
 
-const APP: [&str; 2] = [include_str!("../../schemas/demo/app.schema.sql"), include_str!("../../schemas/demo/app.fixtures.sql")];
+const APP: [&str; 2] =
+    [include_str!("../../schemas/demo/app.schema.sql"), include_str!("../../schemas/demo/app.fixtures.sql")];
 const STORE: [&str; 2] =
     [include_str!("../../schemas/demo/store.schema.sql"), include_str!("../../schemas/demo/store.fixtures.sql")];
 
@@ -102,7 +106,9 @@ impl DemoFolder {
         let making = self.0.join(format!("{name}.making"));
         for suffix in ["", "-wal", "-shm"] {
             match fs::remove_file(self.0.join(format!("{name}.making{suffix}"))) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(AppError::Write { path: making, source }),
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(AppError::Write { path: making, source });
+                }
                 Ok(()) | Err(_) => {}
             }
         }
@@ -124,7 +130,9 @@ impl DemoFolder {
         }
         let making = self.0.join(format!("{folder}.making"));
         match fs::remove_dir_all(&making) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(AppError::Write { path: making, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(AppError::Write { path: making, source });
+            }
             Ok(()) | Err(_) => {}
         }
         for name in T::iter().filter(|name| !name.starts_with("demo/")) {
@@ -181,10 +189,15 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
 
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AppError> {
     let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
-    written.and_then(|mut file| file.write_all(bytes)).map_err(|source| AppError::Write { path: path.to_path_buf(), source })
+    written
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|source| AppError::Write { path: path.to_path_buf(), source })
 }
 
-#[expect(clippy::disallowed_methods, reason = "a demo's folder is made again when it is lost; nothing here is evidence")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a demo's folder is made again when it is lost; nothing here is evidence"
+)]
 fn rename(from: &Path, to: &Path) -> Result<(), AppError> {
     fs::rename(from, to).map_err(|source| AppError::Write { path: to.to_path_buf(), source })
 }

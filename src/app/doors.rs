@@ -9,10 +9,9 @@ use crate::{
     clock::FrozenClock,
     config::{CallerConfig, Capability as Configured, Limits as ConfiguredLimits},
     http::{
-        self,
+        self, Hosts,
         admin::AdminApi,
         caller::{CallerEntry, Callers, Capability, Token},
-        Hosts,
         callers_api::{CallersApi, Room},
         health::{ComponentState, HealthApi},
         json::JsonLimits,
@@ -86,7 +85,13 @@ pub(super) async fn open(house: &Arc<House>, demo_clock: Option<FrozenClock>) ->
     Ok(listening)
 }
 
-fn start<H: serve::Handle>(house: &Arc<House>, name: &'static str, door: Door, handler: Arc<H>, limits: &Arc<http::Limits>) {
+fn start<H: serve::Handle>(
+    house: &Arc<House>,
+    name: &'static str,
+    door: Door,
+    handler: Arc<H>,
+    limits: &Arc<http::Limits>,
+) {
     let served = serve::House {
         clock: Arc::clone(&house.clock),
         limits: Arc::clone(limits),
@@ -123,7 +128,8 @@ const fn capability_of(capability: Configured) -> Capability {
 
 fn admin_api(house: &Arc<House>, callers: &Callers, health: Option<Arc<HealthApi>>) -> Result<AdminApi, AppError> {
     let tokens = house.config.server.admin.as_ref().map(|admin| admin.tokens.as_slice()).unwrap_or_default();
-    let tokens = tokens.iter().map(|token| Token::new(token.expose()).ok_or(AppError::Token)).collect::<Result<_, _>>()?;
+    let tokens =
+        tokens.iter().map(|token| Token::new(token.expose()).ok_or(AppError::Token)).collect::<Result<_, _>>()?;
     let state = Arc::clone(house);
     let api = AdminApi {
         tokens,
@@ -164,7 +170,11 @@ fn limits(config: &ConfiguredLimits) -> http::Limits {
         body_bytes_max: config.body_bytes,
         batch_bytes_max: config.batch_bytes,
         items_max: config.batch_items,
-        json: JsonLimits { depth_max: config.json_depth, nodes_max: config.json_nodes, string_bytes_max: config.string_bytes },
+        json: JsonLimits {
+            depth_max: config.json_depth,
+            nodes_max: config.json_nodes,
+            string_bytes_max: config.string_bytes,
+        },
         batch_nodes_max: config.json_nodes_batch,
         id_bytes_max: config.id_bytes,
         header: Duration::from_millis(config.header_read_ms),

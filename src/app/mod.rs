@@ -27,6 +27,9 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// Called once every listener is bound and everything is ready to answer.
+pub type OnListening = Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send>;
+
 /// What one process is made of, beyond its configuration.
 pub struct Start {
     pub config: Config,
@@ -34,8 +37,7 @@ pub struct Start {
     pub metrics: Metrics,
     /// The demo's clock, which callers may move.
     pub demo_clock: Option<FrozenClock>,
-    /// Told once every listener is bound and everything is ready to answer.
-    pub on_listening: Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send>,
+    pub on_listening: OnListening,
 }
 
 /// The rooms of a running process, shared by listeners and workers.

@@ -44,10 +44,12 @@ pub struct Bundle {
     pub(super) plans: BTreeMap<Environment, SlicePlan>,
     /// Every action of the schema with all its groups.
     pub(super) actions: HashMap<EntityUid, Entity>,
-    /// (action, resource type) pairs that some request may have.
-    pub(super) applicable: BTreeMap<EntityUid, BTreeSet<(Arc<str>, Arc<str>)>>,
+    pub(super) applicable: Applicable,
     pub(super) principal_types: BTreeSet<Arc<str>>,
 }
+
+/// Action -> the (principal type, resource type) pairs that a request for it may have.
+pub(super) type Applicable = BTreeMap<EntityUid, BTreeSet<(Arc<str>, Arc<str>)>>;
 
 /// A request environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +131,8 @@ impl Bundle {
     fn applicable_actions(&self, resource: &EntityUid, wanted: impl Fn(&str) -> bool) -> Vec<EntityUid> {
         let resource = resource.type_name().to_string();
         let on = |pairs: &BTreeSet<(Arc<str>, Arc<str>)>| pairs.iter().any(|(_, kind)| **kind == resource);
-        let found = self.applicable.iter().filter(|(action, pairs)| on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
+        let found =
+            self.applicable.iter().filter(|(action, pairs)| on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
         found.map(|(action, _)| action.clone()).collect()
     }
 

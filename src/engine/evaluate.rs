@@ -136,9 +136,7 @@ impl Bundle {
         let mut lines = Vec::new();
         for (name, ask) in self.asks(judge) {
             let line = match ask {
-                Err(reason) => {
-                    Line { name, ask: None, verdict: Verdict::Deny(Denied::default()), given: Some(reason) }
-                }
+                Err(reason) => Line { name, ask: None, verdict: Verdict::Deny(Denied::default()), given: Some(reason) },
                 Ok(ask) => {
                     let verdict = match seen.get(&ask) {
                         Some(verdict) => verdict.clone(),
@@ -156,14 +154,16 @@ impl Bundle {
 
     /// The questions behind the asked names, in their order; a name that means nothing carries its reason.
     fn asks(&self, judge: &Judge<'_>) -> Vec<(String, Result<Ask, Reason>)> {
-        let ask = |verb: &Arc<str>, group: &Arc<str>| self.governed(verb, group, &judge.question.resource, &judge.projected);
+        let ask =
+            |verb: &Arc<str>, group: &Arc<str>| self.governed(verb, group, &judge.question.resource, &judge.projected);
         match &judge.question.asked {
             Asked::Unknown(reason) => vec![(String::new(), Err(reason.clone()))],
             Asked::Bare { action } => {
                 vec![(String::new(), Ok(Ask { verb: action.clone(), group: None, asked: None, plain: true }))]
             }
             Asked::Plain { action, group } => {
-                let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
+                let ask =
+                    Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
                 vec![(String::new(), Ok(ask))]
             }
             Asked::Groups { verb, names: None } => {
@@ -201,7 +201,12 @@ impl Bundle {
         }
         for id in &permits {
             let Some(meta) = self.policies.get(id) else { continue };
-            evaluation.policies.push(PolicyRef { id: id.clone(), effect: PolicyEffect::Permit, text: meta.text.clone(), otherwise: None });
+            evaluation.policies.push(PolicyRef {
+                id: id.clone(),
+                effect: PolicyEffect::Permit,
+                text: meta.text.clone(),
+                otherwise: None,
+            });
             evaluation.durability = evaluation.durability.max(meta.durability.unwrap_or(evaluation.durability));
             for obligation in &meta.obligations {
                 self.oblige(evaluation, obligation);
@@ -224,11 +229,21 @@ impl Bundle {
                 near.extend(denied.near.iter().cloned());
             }
         }
-        let reason = reasons.into_iter().min_by_key(|reason| self.reasons.rank(reason)).unwrap_or_else(|| self.reasons.default.clone());
+        let reason = reasons
+            .into_iter()
+            .min_by_key(|reason| self.reasons.rank(reason))
+            .unwrap_or_else(|| self.reasons.default.clone());
         let mut determining: Vec<_> = forbids.iter().filter_map(|id| self.policies.get(id)).collect();
-        determining.sort_by_key(|meta| (meta.reason.as_ref().map(|reason| self.reasons.rank(reason)), meta.priority, meta.id.clone()));
+        determining.sort_by_key(|meta| {
+            (meta.reason.as_ref().map(|reason| self.reasons.rank(reason)), meta.priority, meta.id.clone())
+        });
         for meta in determining {
-            evaluation.policies.push(PolicyRef { id: meta.id.clone(), effect: PolicyEffect::Forbid, text: meta.text.clone(), otherwise: None });
+            evaluation.policies.push(PolicyRef {
+                id: meta.id.clone(),
+                effect: PolicyEffect::Forbid,
+                text: meta.text.clone(),
+                otherwise: None,
+            });
             if meta.reason.as_ref() == Some(&reason) {
                 for obligation in &meta.obligations {
                     self.oblige(evaluation, obligation);
@@ -302,7 +317,12 @@ impl Bundle {
 
     /// The earliest instant at which the same question might be answered otherwise, 30 s at most: evidence ends, the
     /// session runs into a limit, or a window opens or closes and a re-evaluation there differs.
-    fn not_after(&self, judge: &Judge<'_>, outcome: &Outcome, evaluation: &Evaluation) -> Result<Timestamp, JudgeError> {
+    fn not_after(
+        &self,
+        judge: &Judge<'_>,
+        outcome: &Outcome,
+        evaluation: &Evaluation,
+    ) -> Result<Timestamp, JudgeError> {
         let horizon = judge.now.saturating_add(SignedDuration::from_secs(REUSE_SECONDS_MAX)).unwrap_or(judge.now);
         let evidence = evaluation.evidence.iter().filter_map(|evidence| evidence.until);
         let sessions = self.reasons.deadlines.iter().filter_map(|deadline| self.deadline(judge, deadline));

@@ -28,11 +28,15 @@ impl<'a> Exception<'a> {
     pub(super) fn find(bundle: &'a Bundle, slice: &Slice, now: Timestamp) -> Option<Self> {
         let mut ids = Vec::new();
         for (uid, loaded) in &slice.entities {
-            let (Loaded::Present(entity), Some(mapping)) = (loaded, bundle.mapping.entity(&uid.type_name().to_string())) else {
+            let (Loaded::Present(entity), Some(mapping)) =
+                (loaded, bundle.mapping.entity(&uid.type_name().to_string()))
+            else {
                 continue;
             };
             for (name, rows) in &entity.relations {
-                let Some(relation) = mapping.relations.get(name).filter(|relation| relation.exceptional) else { continue };
+                let Some(relation) = mapping.relations.get(name).filter(|relation| relation.exceptional) else {
+                    continue;
+                };
                 ids.extend(
                     rows.iter()
                         .filter(|row| is_about_principal(relation, row, slice))
@@ -49,11 +53,14 @@ impl<'a> Exception<'a> {
     pub(super) fn without(&self, slice: &Slice) -> Slice {
         let mut reduced = slice.clone();
         for (uid, loaded) in &mut reduced.entities {
-            let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string())) else {
+            let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string()))
+            else {
                 continue;
             };
             for (name, rows) in &mut entity.relations {
-                let Some(relation) = mapping.relations.get(name).filter(|relation| relation.exceptional) else { continue };
+                let Some(relation) = mapping.relations.get(name).filter(|relation| relation.exceptional) else {
+                    continue;
+                };
                 *rows = rows
                     .iter()
                     .filter(|row| {
@@ -70,7 +77,13 @@ impl<'a> Exception<'a> {
 
 impl Bundle {
     /// Names the grant, and adds its duties where the allow would have been less without it.
-    pub(super) fn say_exception(&self, evaluation: &mut Evaluation, with: &Outcome, without: &Outcome, exception: &Exception<'_>) {
+    pub(super) fn say_exception(
+        &self,
+        evaluation: &mut Evaluation,
+        with: &Outcome,
+        without: &Outcome,
+        exception: &Exception<'_>,
+    ) {
         evaluation.grant = Some(exception.id.clone());
         let gained: Vec<_> = with
             .lines

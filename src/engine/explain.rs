@@ -27,7 +27,8 @@ impl Bundle {
         if let Some(active) = &refinement.active
             && rows.iter().any(|(kind, state)| **kind == active.kind && matches!(state, RowState::Active { .. }))
         {
-            let looks = matches!(&judge.question.asked, super::question::Asked::Groups { verb, .. } if &**verb == "read");
+            let looks =
+                matches!(&judge.question.asked, super::question::Asked::Groups { verb, .. } if &**verb == "read");
             return if looks { active.read.clone() } else { active.other.clone() };
         }
         lapsed(refinement, &rows).or_else(|| refinement.otherwise.clone()).unwrap_or_else(|| code.clone())
@@ -37,10 +38,13 @@ impl Bundle {
     pub(super) fn deadline(&self, judge: &Judge<'_>, deadline: &Deadline) -> Option<Timestamp> {
         let Some(Value::Long(value)) = judge.question.context.get(&deadline.counts) else { return None };
         let limits = |paths: &[Arc<str>]| -> Vec<i64> {
-            paths.iter().filter_map(|path| match self.lookup(judge, path) {
-                Some(Value::Long(limit)) => Some(limit),
-                _ => None,
-            }).collect()
+            paths
+                .iter()
+                .filter_map(|path| match self.lookup(judge, path) {
+                    Some(Value::Long(limit)) => Some(limit),
+                    _ => None,
+                })
+                .collect()
         };
         let mut found = limits(&deadline.limits);
         if found.is_empty() {
@@ -90,7 +94,10 @@ fn lapsed(refinement: &Refinement, rows: &[(&Arc<str>, RowState)]) -> Option<Rea
 }
 
 /// Rows of the slice that are about the principal, by the relation's `about` column.
-pub(super) fn rows_about_principal<'a>(mapping: &'a Mapping, slice: &'a Slice) -> impl Iterator<Item = (&'a Relation, &'a Row)> {
+pub(super) fn rows_about_principal<'a>(
+    mapping: &'a Mapping,
+    slice: &'a Slice,
+) -> impl Iterator<Item = (&'a Relation, &'a Row)> {
     slice.entities.iter().flat_map(move |(uid, loaded)| {
         let entity = match loaded {
             Loaded::Present(entity) => Some(entity),
@@ -101,7 +108,9 @@ pub(super) fn rows_about_principal<'a>(mapping: &'a Mapping, slice: &'a Slice) -
             entity.relations.iter().flat_map(move |(name, rows)| {
                 let relation = relations.get(name);
                 relation.into_iter().flat_map(move |relation| {
-                    rows.iter().filter(move |row| is_about_principal(relation, row, slice)).map(move |row| (relation, row))
+                    rows.iter()
+                        .filter(move |row| is_about_principal(relation, row, slice))
+                        .map(move |row| (relation, row))
                 })
             })
         })

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use cedar_policy::{Context, Entities, EntityUid, PolicyId, Request, RestrictedExpression};
 use jiff::Timestamp;
 
-use super::{bundle::Bundle, probes, question::{ContextValues, Question}};
+use super::{
+    bundle::Bundle,
+    probes,
+    question::{ContextValues, Question},
+};
 use crate::domain::{
     Evidence, Reason, Slice, Value,
     projection::{Projected, View},
@@ -73,7 +77,13 @@ pub(super) struct Ask {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(bundle: &'a Bundle, question: &'a Question, slice: &'a Slice, now: Timestamp, context: &ContextValues) -> Result<Self, JudgeError> {
+    pub(super) fn new(
+        bundle: &'a Bundle,
+        question: &'a Question,
+        slice: &'a Slice,
+        now: Timestamp,
+        context: &ContextValues,
+    ) -> Result<Self, JudgeError> {
         let view = View::new(&bundle.mapping, slice, now, question.said_tenant.as_deref());
         let projected = view.project()?;
         let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(Box::new(source)))?;
@@ -156,7 +166,11 @@ impl<'a> Judge<'a> {
 
     /// The verdict on `ask` for the question's resource. `outer` is the verb the caller asked with, for explanations;
     /// `plainly` judges the same without exceptional access, for what an exception must not carry over to.
-    pub(super) fn verdict(&self, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>) -> Result<Verdict, JudgeError> {
+    pub(super) fn verdict(
+        &self,
+        ask: &Ask,
+        plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>,
+    ) -> Result<Verdict, JudgeError> {
         let Some((request, merged)) = self.evaluate(ask, &self.question.resource)? else {
             return Ok(Verdict::Deny(Denied::default()));
         };
@@ -199,8 +213,15 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether the question that `permit` requires is denied, and why; `None`: it requires none, or it is allowed.
-    fn required(&self, permit: &Arc<str>, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>) -> Result<Option<Vec<Reason>>, JudgeError> {
-        let Some(required) = self.bundle.policies.get(permit).and_then(|meta| meta.requires.clone()) else { return Ok(None) };
+    fn required(
+        &self,
+        permit: &Arc<str>,
+        ask: &Ask,
+        plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>,
+    ) -> Result<Option<Vec<Reason>>, JudgeError> {
+        let Some(required) = self.bundle.policies.get(permit).and_then(|meta| meta.requires.clone()) else {
+            return Ok(None);
+        };
         let ask = self.bundle.required_ask(&required, ask, &self.question.resource, &self.projected);
         match plainly(&ask)? {
             Verdict::Allow { .. } => Ok(None),
@@ -226,7 +247,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Explains a default deny: the clauses that did not hold, and the required questions behind them.
-    fn near_misses(&self, request: &Request, ask: &Ask, plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>, denied: &mut Denied) -> Result<(), JudgeError> {
+    fn near_misses(
+        &self,
+        request: &Request,
+        ask: &Ask,
+        plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>,
+        denied: &mut Denied,
+    ) -> Result<(), JudgeError> {
         let near = self.near(request);
         for (permit, _) in &near {
             if let Some(codes) = self.required(permit, ask, plainly)? {

@@ -11,7 +11,7 @@ use cedar_policy::{Entity, EntityUid, PolicySet};
 use super::{
     Bundle,
     actions::{Actions, environments},
-    bundle::PolicyMeta,
+    bundle::{Applicable, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::Clauses,
     guard::{guard_policies, guard_schema, on_big_stack},
@@ -21,7 +21,6 @@ use super::{
     policies::parse_policies,
     probes::Probes,
     problem::{Problem, Problems},
-
     question::ContextKind,
     reasons::Reasons,
     reasons_check,
@@ -83,7 +82,12 @@ impl Bundle {
 
 fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Problems> {
     let fields = sources.fields.as_ref().map(parse_fields).transpose().map_err(sorted)?;
-    let schema = build_schema(&sources.schema, sources.fields.as_ref().zip(fields.as_ref()), Classes::NamedIn(&sources.policies)).map_err(sorted)?;
+    let schema = build_schema(
+        &sources.schema,
+        sources.fields.as_ref().zip(fields.as_ref()),
+        Classes::NamedIn(&sources.policies),
+    )
+    .map_err(sorted)?;
     let (set, policies, mut problems) = parse_policies(&sources.policies);
     let reasons: Reasons = match &sources.reasons {
         Some(file) => yaml::parse(file)?,
@@ -113,10 +117,19 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     Ok((bundle, Problems(warnings)))
 }
 
-fn read_mapping(sources: &Sources, types: &SchemaTypes, fields: &FieldsFile, problems: &mut Vec<Problem>) -> MappingFile {
+fn read_mapping(
+    sources: &Sources,
+    types: &SchemaTypes,
+    fields: &FieldsFile,
+    problems: &mut Vec<Problem>,
+) -> MappingFile {
     let empty = MappingFile { mapping: crate::domain::mapping::Mapping::default(), caller_context: BTreeSet::new() };
     let Some(file) = &sources.mapping else {
-        problems.push(Problem::error("there is no `*.entities.yaml`").in_file(&sources.schema.path).hint("it says where entities come from"));
+        problems.push(
+            Problem::error("there is no `*.entities.yaml`")
+                .in_file(&sources.schema.path)
+                .hint("it says where entities come from"),
+        );
         return empty;
     };
     match mapping_file::read(&file.path, &file.text, types, &fields.taxonomy) {
@@ -159,7 +172,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
             actions.insert(action.clone(), entity.clone());
         }
     }
-    let mut applicable: BTreeMap<EntityUid, BTreeSet<(Arc<str>, Arc<str>)>> = BTreeMap::new();
+    let mut applicable = Applicable::new();
     let mut principal_types = BTreeSet::new();
     for (action, principal, resource) in environments(schema) {
         let (principal, resource): (Arc<str>, Arc<str>) = (principal.to_string().into(), resource.to_string().into());

@@ -116,7 +116,8 @@ impl Bundle {
     fn knows_action(&self, action: &str) -> bool {
         self.taxonomy.verbs.contains_key(action)
             || self.taxonomy.actions.get(action).is_some_and(|plain| !plain.internal)
-            || (self.taxonomy.verbs.is_empty() && self.action_uid(action).is_some_and(|uid| self.applies_somewhere(&uid)))
+            || (self.taxonomy.verbs.is_empty()
+                && self.action_uid(action).is_some_and(|uid| self.applies_somewhere(&uid)))
     }
 
     fn asked(&self, request: &Request, resource_type: &Arc<str>) -> Asked {
@@ -223,9 +224,9 @@ fn flatten<'a>(prefix: &str, map: &'a serde_json::Map<String, Json>, out: &mut V
 fn typed(value: &Json, kind: ContextKind) -> Option<Value> {
     let value = scalar(value)?;
     match (&value, kind) {
-        (Value::Bool(_), ContextKind::Bool) | (Value::Long(_), ContextKind::Long) | (Value::Text(_), ContextKind::Text) => {
-            Some(value)
-        }
+        (Value::Bool(_), ContextKind::Bool)
+        | (Value::Long(_), ContextKind::Long)
+        | (Value::Text(_), ContextKind::Text) => Some(value),
         _ => None,
     }
 }

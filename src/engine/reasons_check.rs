@@ -222,7 +222,9 @@ mod tests {
         let types = SchemaTypes::from_text(&schema).unwrap();
         let mut taxonomy = Taxonomy::default();
         for group in GROUPS.split_whitespace() {
-            taxonomy.groups.insert(group.into(), Group { label: 'N', masked_as: None, governing: false });
+            taxonomy
+                .groups
+                .insert(group.into(), Group { label: 'N', masked_as: None, governs: false, governing: false });
         }
         for action in ["remedy:break_glass", "remedy:request_assignment"] {
             let plain = PlainAction { on: BTreeMap::new(), crud: 'E', durability: Tier::Process, internal: true };

@@ -52,7 +52,10 @@ impl Bundle {
             let value = match value {
                 serde_json::Value::Bool(value) => Value::Bool(*value),
                 serde_json::Value::String(text) => Value::Text(text.as_str().into()),
-                serde_json::Value::Null | serde_json::Value::Number(_) | serde_json::Value::Array(_) | serde_json::Value::Object(_) => continue,
+                serde_json::Value::Null
+                | serde_json::Value::Number(_)
+                | serde_json::Value::Array(_)
+                | serde_json::Value::Object(_) => continue,
             };
             context.insert(key.clone(), value);
         }
@@ -91,7 +94,12 @@ impl Bundle {
     }
 
     /// What a grant for this question would open: its default groups and those that may be asked for by name.
-    fn opened(&self, judge: &Judge<'_>, opens: Option<&Opens>, further: &[Arc<str>]) -> Result<Vec<Arc<str>>, JudgeError> {
+    fn opened(
+        &self,
+        judge: &Judge<'_>,
+        opens: Option<&Opens>,
+        further: &[Arc<str>],
+    ) -> Result<Vec<Arc<str>>, JudgeError> {
         let Some(opens) = opens else { return Ok(further.to_vec()) };
         let mut groups: Vec<Arc<str>> = opens.default.iter().chain(further).cloned().collect();
         for line in self.outcome(judge, None)?.lines {
@@ -107,9 +115,20 @@ impl Bundle {
     }
 
     /// Whether the question is allowed if one more row existed, for a principal whom the policies offer that row.
-    fn supposing(&self, judge: &Judge<'_>, remedy: &FactRemedy, opens: &[Arc<str>], reason: &str) -> Result<bool, JudgeError> {
+    fn supposing(
+        &self,
+        judge: &Judge<'_>,
+        remedy: &FactRemedy,
+        opens: &[Arc<str>],
+        reason: &str,
+    ) -> Result<bool, JudgeError> {
         let Some(client) = self.client_of(judge, &remedy.suppose.entity) else { return Ok(false) };
-        let ask = Ask { verb: remedy.asks.clone(), group: Some(self.plain_group(&remedy.asks, &client)), asked: Some(self.plain_group(&remedy.asks, &client)), plain: true };
+        let ask = Ask {
+            verb: remedy.asks.clone(),
+            group: Some(self.plain_group(&remedy.asks, &client)),
+            asked: Some(self.plain_group(&remedy.asks, &client)),
+            plain: true,
+        };
         // Only who is offered it is asked here; every bar is judged by the supposed world itself.
         let offered = self.offers(judge, &ask, &client)?;
         if !offered {
@@ -132,16 +151,27 @@ impl Bundle {
         (self.short_name(&client.type_name().to_string()) == entity).then_some(client)
     }
 
-    fn supposed_slice(&self, judge: &Judge<'_>, remedy: &FactRemedy, client: &EntityUid, opens: &[Arc<str>], reason: &str) -> Option<Slice> {
+    fn supposed_slice(
+        &self,
+        judge: &Judge<'_>,
+        remedy: &FactRemedy,
+        client: &EntityUid,
+        opens: &[Arc<str>],
+        reason: &str,
+    ) -> Option<Slice> {
         let mapping = self.mapping.entity(&client.type_name().to_string())?;
         let (name, relation) = mapping.relations.get_key_value(&remedy.suppose.relation)?;
-        let mut cells: Vec<Cell> = relation.columns.iter().map(|column| match remedy.suppose.row.get(&column.name).map(|value| &**value) {
-            Some("$principal") => Cell::Text(AsRef::<str>::as_ref(judge.question.principal.id()).into()),
-            Some("$opens") => Cell::List(opens.into()),
-            Some("$reason") => Cell::Text(reason.into()),
-            Some(text) => Cell::Text(text.into()),
-            None => Cell::Null,
-        }).collect();
+        let mut cells: Vec<Cell> = relation
+            .columns
+            .iter()
+            .map(|column| match remedy.suppose.row.get(&column.name).map(|value| &**value) {
+                Some("$principal") => Cell::Text(AsRef::<str>::as_ref(judge.question.principal.id()).into()),
+                Some("$opens") => Cell::List(opens.into()),
+                Some("$reason") => Cell::Text(reason.into()),
+                Some(text) => Cell::Text(text.into()),
+                None => Cell::Null,
+            })
+            .collect();
         if let Some(from) = relation.window.as_ref().and_then(|window| window.from.as_ref())
             && let Some(cell) = cells.get_mut(from.column)
         {
@@ -150,7 +180,8 @@ impl Bundle {
         let mut slice = judge.slice.clone();
         let Some(Loaded::Present(entity)) = slice.entities.get_mut(client) else { return None };
         let rows = entity.relations.get(name)?;
-        let supposed = Row { id: remedy.suppose.row.get("id").cloned().unwrap_or_else(|| "-".into()), cells: cells.into() };
+        let supposed =
+            Row { id: remedy.suppose.row.get("id").cloned().unwrap_or_else(|| "-".into()), cells: cells.into() };
         let rows = rows.iter().cloned().chain([supposed]).collect();
         entity.relations.insert(name.clone(), rows);
         Some(slice)

@@ -17,7 +17,8 @@ fn shipped() -> (String, SchemaTypes, Taxonomy) {
 }
 
 fn groups(names: &[&str]) -> Taxonomy {
-    let group = |name: &&str| (Arc::from(*name), Group { label: 'N', masked_as: None, governing: false });
+    let group =
+        |name: &&str| (Arc::from(*name), Group { label: 'N', masked_as: None, governs: false, governing: false });
     Taxonomy { groups: names.iter().map(group).collect(), ..Taxonomy::default() }
 }
 

@@ -162,8 +162,11 @@ fn only_policies_whose_scope_may_hold_count() {
 #[test]
 fn limits_and_lapsed_facts_are_planned_beside_the_policies() {
     let mut shipped = Shipped::new();
-    shipped.reasons.deadlines =
-        vec![Deadline { counts: "session.age_seconds".into(), limits: vec!["resource.tenant.sessionMax".into()] }];
+    shipped.reasons.deadlines = vec![Deadline {
+        counts: "session.age_seconds".into(),
+        limits: vec!["resource.tenant.sessionMax".into()],
+        otherwise: Vec::new(),
+    }];
     let refinement: Refinement =
         serde_json::from_str(r#"{ "lapsed": { "grant": { "expired": "grant_expired" } } }"#).unwrap();
     shipped.reasons.refine.insert(Reason::from("no_assignment"), refinement);

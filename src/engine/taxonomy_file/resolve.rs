@@ -220,7 +220,10 @@ impl Resolver<'_> {
             self.plain_name(name);
             let label = self.letter(&group.label, &LABELS, "label");
             let masked_as = group.masked_as.as_deref().map(Arc::from);
-            (Arc::from(name.value.as_str()), Group { label, masked_as, governs: group.governs || group.governing, governing: group.governing })
+            (
+                Arc::from(name.value.as_str()),
+                Group { label, masked_as, governs: group.governs || group.governing, governing: group.governing },
+            )
         });
         groups.collect()
     }

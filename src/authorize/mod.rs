@@ -141,14 +141,19 @@ impl Authorizer {
         }
     }
 
-    /// Completes the record of a decision with what came of it. A repeat changes nothing.
+    /// Completes the record of a decision with what came of it. A repeat is harmless: the trail keeps every report, and
+    /// whoever counts takes the first.
     ///
     /// # Errors
     ///
     /// [`OutcomeError::Unknown`] if this caller never got that decision.
     pub async fn outcome(&self, outcome: Outcome, caller: &Caller) -> Result<Recorded<()>, OutcomeError> {
-        let found =
-            self.trail.decision(&outcome.decision_id).map_err(|source| OutcomeError::Unreadable(Box::new(source)))?;
+        let (trail, id) = (Arc::clone(&self.trail), outcome.decision_id.clone());
+        // An older decision is looked for in the folder.
+        let found = tokio::task::spawn_blocking(move || trail.decision(&id))
+            .await
+            .map_err(|source| OutcomeError::Unreadable(Box::new(source)))?
+            .map_err(|source| OutcomeError::Unreadable(Box::new(source)))?;
         if found.is_none_or(|decision| decision.caller != caller.display_name()) {
             return Err(OutcomeError::Unknown);
         }

@@ -50,9 +50,13 @@ impl Default for Reasons {
 }
 
 impl Reasons {
-    /// Place of a reason in the order; unlisted ones come last.
+    /// Place of a reason in the order. Chaperone's own codes are gate 1 and come first; unlisted ones come last.
     pub fn rank(&self, reason: &Reason) -> usize {
-        self.order.iter().position(|listed| listed == reason).unwrap_or(usize::MAX)
+        let own = [Reason::UNKNOWN_PRINCIPAL, Reason::UNKNOWN_ACTION, Reason::UNKNOWN_RESOURCE];
+        if own.contains(reason) {
+            return 0;
+        }
+        self.order.iter().position(|listed| listed == reason).map_or(usize::MAX, |position| position + 1)
     }
 }
 

@@ -18,7 +18,7 @@ pub use error::AppError;
 
 use crate::{
     audit::{Trail, TrailConfig, TrailHealth},
-    authorize::Authorizer,
+    authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
     config::Config,
     engine::live::Live,
@@ -73,7 +73,11 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         Arc::clone(&trail),
         Arc::clone(&start.clock),
         start.metrics.clone(),
-        Duration::from_millis(start.config.entities.staleness_ms),
+        Settings {
+            staleness: Duration::from_millis(start.config.entities.staleness_ms),
+            durability: start.config.audit.durability.default,
+            durability_of_changes: start.config.audit.durability.changes,
+        },
     ));
     let house = Arc::new(House {
         config: start.config,

@@ -44,8 +44,26 @@ pub struct Authorizer {
     trail: Arc<Trail>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    settings: Settings,
+}
+
+/// What an operator sets about decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
     /// Facts older than this when the answer would leave allow nothing.
-    staleness: Duration,
+    pub staleness: Duration,
+    /// The least durability of a record, and of one that is about more than reading. Policies may ask for more.
+    pub durability: Tier,
+    pub durability_of_changes: Tier,
+}
+
+impl Settings {
+    fn tier(self, asked: Tier) -> Tier {
+        match asked {
+            Tier::Process => self.durability,
+            Tier::Disk | Tier::Remote => asked.max(self.durability_of_changes),
+        }
+    }
 }
 
 impl Authorizer {
@@ -55,9 +73,9 @@ impl Authorizer {
         trail: Arc<Trail>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-        staleness: Duration,
+        settings: Settings,
     ) -> Self {
-        Self { live, facts, trail, clock, metrics, staleness }
+        Self { live, facts, trail, clock, metrics, settings }
     }
 
     /// Decides `request`, records the decision and only then returns it.
@@ -76,7 +94,7 @@ impl Authorizer {
         self.tell(&request, &evaluation);
         let latency = self.clock.elapsed().saturating_sub(started);
         let record = record::of(&request, &evaluation, self.clock.now(), latency);
-        let tier = evaluation.durability;
+        let tier = self.settings.tier(evaluation.durability);
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
         let durability = recorded.receipt().durability;
@@ -118,7 +136,7 @@ impl Authorizer {
     /// An allow on facts that are too old to leave is a deny.
     fn in_time(&self, bundle: &Bundle, question: &Question, evaluation: Evaluation, started: Duration) -> Evaluation {
         let age = self.clock.elapsed().saturating_sub(started);
-        if !evaluation.decision.is_allow() || age <= self.staleness {
+        if !evaluation.decision.is_allow() || age <= self.settings.staleness {
             return evaluation;
         }
         let mut stale = bundle.denied_without_facts(Some(question), Reason::DATA_STALE);

@@ -42,8 +42,21 @@ fn first_bad_seq(stored: &[u8], at: usize) -> u64 {
     }
 }
 
-/// Two writers, the first over two segments, both sealed. The second one's frames hold several records each.
+/// A trail in which nothing is written twice. A sync that takes over a second on a busy machine is left behind and its
+/// frames written again (rightly); a change in the copy that no longer counts is then no damage, so such a trail is
+/// put aside.
 async fn trail() -> tempfile::TempDir {
+    for _ in 0..20 {
+        let dir = written().await;
+        if segments(dir.path()).len() == 3 {
+            return dir;
+        }
+    }
+    panic!("this disk takes over a second for a sync, again and again");
+}
+
+/// Two writers, the first over two segments, both sealed. The second one's frames hold several records each.
+async fn written() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let trail = open(dir.path());
     append_many(&trail, 30, Tier::Process).await;

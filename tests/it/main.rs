@@ -11,6 +11,7 @@
 mod charts;
 mod cli;
 mod connections;
+mod docs;
 mod facts;
 mod facts_cells;
 mod facts_check;

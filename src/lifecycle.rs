@@ -3,7 +3,7 @@
 //! A background task that ends while it should run takes the process with it: a sidecar that answers without its writer
 //! or its feed would look alive and be wrong. Nothing here knows what the work is.
 
-use std::{any::Any, error::Error, fmt, future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, error::Error, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::telemetry::Readiness;
+use crate::telemetry::{Chain, Readiness};
 
 /// Why watched work failed.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -252,21 +252,6 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-/// An error with its causes on one line.
-pub struct Chain<'a>(pub &'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

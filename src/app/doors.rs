@@ -35,7 +35,7 @@ pub(super) async fn open(house: &Arc<House>, demo_clock: Option<FrozenClock>) ->
     let callers = Arc::new(Callers::new(house.config.callers.iter().map(caller).collect::<Result<_, _>>()?)?);
     let is_demo = demo_clock.is_some();
     let unix = match &server.unix {
-        Some(unix) => Some(Door::unix(&unix.path).await?),
+        Some(unix) => Some(Door::unix(&unix.path, unix.mode).await?),
         None => None,
     };
     let tcp = match &server.tcp {

@@ -67,6 +67,7 @@ pub(super) fn watch(house: &Arc<House>) {
             }
             let away = house.facts.away().await;
             tell(&away, &house.lifecycle.readiness);
+            super::tell_trail(&house);
         }
         Ok::<(), AppError>(())
     });

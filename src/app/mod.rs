@@ -112,6 +112,18 @@ fn trail_config(config: &Config) -> TrailConfig {
     }
 }
 
+/// A trail without room answers nothing: not ready until it has some again.
+pub(super) fn tell_trail(house: &House) {
+    let readiness = &house.lifecycle.readiness;
+    match house.trail.status().health {
+        TrailHealth::Ok => readiness.ready("trail", "the trail is open"),
+        TrailHealth::Full => {
+            readiness.not_ready("trail", "no room for records: every answer is refused until there is")
+        }
+        TrailHealth::Closed | TrailHealth::Fatal => readiness.not_ready("trail", "the trail is closed"),
+    }
+}
+
 /// A trail that can no longer write ends the process: no answer without a record.
 fn watch_trail(house: &Arc<House>) {
     let fatal = house.trail.fatal();

@@ -12,7 +12,7 @@ use crate::{
     domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, request::Caller},
     engine::{Bundle, live::Live, question::Question},
     entities::{Asking, Facts},
-    telemetry::{CacheUse, Metrics},
+    telemetry::{CacheUse, Chain, Metrics},
 };
 
 /// Why there is no answer. A deny is not an error: it is an [`Evaluation`].
@@ -125,7 +125,7 @@ impl Authorizer {
         let slice = match self.facts.slice(&bundle.mapping, &plan, &asking).await {
             Ok(slice) => slice,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "facts could not be read: denied");
+                tracing::warn!(error = %Chain(&error), "facts could not be read: denied");
                 return bundle.denied_without_facts(Some(&question), Reason::DATA_UNAVAILABLE);
             }
         };

@@ -91,7 +91,7 @@ impl AuditConfig {
                 "How durable a record is before its answer leaves.",
                 AuditDurability::read,
             ),
-            segment_bytes: s.number("segment_bytes", 64 * MIB, MIB..=4 * GIB, "Size of one segment file."),
+            segment_bytes: s.number("segment_bytes", 64 * MIB, MIB..=GIB, "Size of one segment file."),
             sync_after_ms: s.number(
                 "sync_after_ms",
                 50,
@@ -104,7 +104,7 @@ impl AuditConfig {
                 16 * MIB..=1024 * GIB,
                 "Most space that the trail takes in its folder.",
             ),
-            strict: s.flag("strict", false, "Treat a weaker place for the trail than configured as fatal."),
+            strict: s.flag("strict", false, "Refuse to start on a trail that was damaged."),
             accept_ephemeral: s.flag(
                 "accept_ephemeral",
                 false,

@@ -1,13 +1,6 @@
 //! Probes and metrics, on a listener of their own. No ids and no secrets, so no credential.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
@@ -37,12 +30,11 @@ pub struct HealthApi {
     pub readiness: Arc<dyn Fn() -> Vec<ComponentState> + Send + Sync>,
     /// The metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    has_started: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for HealthApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthApi").field("has_started", &self.has_started).finish_non_exhaustive()
+        f.debug_struct("HealthApi").finish_non_exhaustive()
     }
 }
 
@@ -52,7 +44,7 @@ impl HealthApi {
         readiness: Arc<dyn Fn() -> Vec<ComponentState> + Send + Sync>,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ) -> Self {
-        Self { clock, readiness, metrics, has_started: Arc::default() }
+        Self { clock, readiness, metrics }
     }
 
     /// The answer to a path of this interface, `None` to any other, and the route that the log names.
@@ -69,7 +61,9 @@ impl HealthApi {
         let answer = require_method(&parts.method, &Method::GET, "GET").map(|()| match route {
             "/livez" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/metrics" => layers::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (self.metrics)()),
-            "/startupz" => self.startup(),
+            // This listener opens after policies and trail: who gets an answer here has a started process. A database that
+            // is away is a matter of readiness; a probe that waited for it would keep the application from starting.
+            "/startupz" => plain(StatusCode::OK, "started\n".to_owned()),
             _ => self.ready(is_verbose),
         });
         Some((route, answer))
@@ -87,17 +81,6 @@ impl HealthApi {
         }
         text.push_str(if is_ready { "ready\n" } else { "not ready\n" });
         plain(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
-    }
-
-    /// A latch: what has started once stays started.
-    fn startup(&self) -> Answer {
-        if !self.has_started.load(Ordering::Relaxed) && (self.readiness)().iter().all(|component| component.is_ready) {
-            self.has_started.store(true, Ordering::Relaxed);
-        }
-        match self.has_started.load(Ordering::Relaxed) {
-            true => plain(StatusCode::OK, "started\n".to_owned()),
-            false => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
-        }
     }
 }
 
@@ -118,6 +101,8 @@ impl Handle for HealthApi {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::clock::SystemClock;
 
@@ -149,13 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn what_has_started_stays_started_and_what_was_ready_need_not_stay_ready() {
+    fn a_process_that_waits_for_its_database_has_started_and_is_not_ready() {
         let is_ready = Arc::new(AtomicBool::new(false));
         let api = api(&is_ready);
-        assert_eq!(asked(&api, "/startupz").0, 503);
+        assert_eq!((asked(&api, "/startupz").0, asked(&api, "/readyz").0), (200, 503));
         is_ready.store(true, Ordering::Relaxed);
         assert_eq!((asked(&api, "/startupz").0, asked(&api, "/readyz").0), (200, 200));
-        is_ready.store(false, Ordering::Relaxed);
-        assert_eq!((asked(&api, "/startupz").0, asked(&api, "/readyz").0), (200, 503));
     }
 }

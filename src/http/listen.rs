@@ -38,16 +38,16 @@ pub enum Door {
 }
 
 impl Door {
-    /// Opens the Unix socket `path`, mode 0660. It is bound beside the path and renamed into place, so that whoever
-    /// finds it there can connect.
+    /// Opens the Unix socket `path` with the permissions `mode`. It is bound beside the path and renamed into place, so
+    /// that whoever finds it there can connect.
     ///
     /// # Errors
     ///
     /// [`BindError::Occupied`] if a server answers there. Only a socket that nobody answers on is replaced.
-    pub async fn unix(path: impl Into<PathBuf>) -> Result<Self, BindError> {
+    pub async fn unix(path: impl Into<PathBuf>, mode: u32) -> Result<Self, BindError> {
         let path = path.into();
         refuse_living(&path).await?;
-        bind_beside(&path).map(Self::Unix).map_err(|source| BindError::Socket { path, source })
+        bind_beside(&path, mode).map(Self::Unix).map_err(|source| BindError::Socket { path, source })
     }
 
     /// Opens `address`; port 0 takes a free one.
@@ -106,7 +106,7 @@ async fn refuse_living(path: &Path) -> Result<(), BindError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a socket file has no content to sync")]
-fn bind_beside(path: &Path) -> io::Result<UnixDoor> {
+fn bind_beside(path: &Path, mode: u32) -> io::Result<UnixDoor> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
@@ -115,7 +115,7 @@ fn bind_beside(path: &Path) -> io::Result<UnixDoor> {
         _ => {}
     }
     let listener = UnixListener::bind(&beside)?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))?;
     let metadata = std::fs::symlink_metadata(&beside)?;
     std::fs::rename(&beside, path)?;
     Ok(UnixDoor { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
@@ -129,16 +129,16 @@ mod tests {
     async fn a_living_socket_is_refused_and_a_dead_one_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pdp.sock");
-        let first = Door::unix(&path).await.unwrap();
+        let first = Door::unix(&path, 0o660).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert!(matches!(Door::unix(&path).await, Err(BindError::Occupied { .. })));
+        assert!(matches!(Door::unix(&path, 0o660).await, Err(BindError::Occupied { .. })));
 
         drop(first);
         assert!(!path.exists(), "the file goes with its listener");
         // As after kill -9: the listener is gone, its file is not.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let second = Door::unix(&path).await.unwrap();
+        let second = Door::unix(&path, 0o660).await.unwrap();
         assert!(UnixStream::connect(&path).await.is_ok());
         drop(second);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left beside it");
@@ -149,7 +149,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pdp.sock");
         std::fs::create_dir(&path).unwrap();
-        assert!(matches!(Door::unix(&path).await, Err(BindError::NotASocket { .. })));
+        assert!(matches!(Door::unix(&path, 0o660).await, Err(BindError::NotASocket { .. })));
         assert!(path.is_dir());
     }
 

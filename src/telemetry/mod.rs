@@ -4,6 +4,7 @@
 //! Nothing leaves the process unless a standard `OTEL_*` endpoint asks for it. No log, span or label carries a person, a
 //! client or free text. The trail is not told from here: it has its own room.
 
+mod chain;
 mod export;
 mod logs;
 mod metrics;
@@ -22,6 +23,7 @@ use tracing_subscriber::{
 
 use crate::config::{Environment, LogFormat, TelemetryConfig};
 
+pub use chain::Chain;
 pub use metrics::{CacheUse, METRIC_NAMES, Metrics, ReloadResult};
 pub use readiness::{Component, Readiness, ReadinessReport, State};
 pub use trace_context::TraceContext;

@@ -68,7 +68,7 @@ const SHORT: Duration = Duration::from_millis(30);
 async fn the_socket_tells_the_ids_of_its_peer() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("pdp.sock");
-    let _served = served(Door::unix(&path).await?, Limits::default()).await;
+    let _served = served(Door::unix(&path, 0o660).await?, Limits::default()).await;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     assert_eq!(Line::unix(&path).await?.ask(GET, "").await?.body, format!("{uid} {gid}"));
     Ok(())

@@ -266,7 +266,7 @@ impl Notes<'_> {
         let Some(priority) = self.policy.annotation("priority") else { return 0 };
         priority.parse().unwrap_or_else(|_not_a_number| {
             let message = format!("`{}` is not a priority", priority.escape_default());
-            self.complain("priority", message, "a whole number; the greater one is named first");
+            self.complain("priority", message, "a whole number; the smaller one is named first");
             0
         })
     }

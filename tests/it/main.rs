@@ -11,9 +11,13 @@
 mod charts;
 mod cli;
 mod connections;
+mod ends;
 mod facts;
 mod facts_cells;
 mod facts_check;
 mod facts_faults;
 mod helpers;
+mod outage;
+mod receipts;
+mod reload;
 mod wire;

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     engine::live::Live,
     entities::Facts,
-    lifecycle::{Bounds, Lifecycle},
+    lifecycle::{self, Bounds, Lifecycle},
     telemetry::Metrics,
 };
 
@@ -37,8 +37,11 @@ pub struct Start {
     pub metrics: Metrics,
     /// The demo's clock, which callers may move.
     pub demo_clock: Option<FrozenClock>,
+    /// Told once every listener is bound and everything is ready to answer.
     pub on_listening: OnListening,
 }
+
+type OnListening = Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send>;
 
 /// The rooms of a running process, shared by listeners and workers.
 pub(super) struct House {
@@ -89,16 +92,27 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         authorizer,
         lifecycle: lifecycle.clone(),
     });
-    let listening = doors::open(&house, start.demo_clock).await?;
-    bundles::watch(&house)?;
-    facts::watch(&house);
-    watch_trail(&house);
-    (start.on_listening)(&listening)?;
-    let ended = watch.run(Bounds::default()).await;
-    // The seal comes last, when no request can append any more; also after a death, so that the trail ends cleanly.
+    let ended = answer(&house, start.demo_clock, start.on_listening, watch).await;
+    // The seal comes last, when no request can append any more; also after a death or where nothing could be bound, so
+    // that the trail ends cleanly.
     let closed = trail.close().await;
     ended?;
     closed.map_err(AppError::Close)
+}
+
+/// Opens the doors and answers until the end.
+async fn answer(
+    house: &Arc<House>,
+    demo_clock: Option<FrozenClock>,
+    on_listening: OnListening,
+    watch: lifecycle::Watch,
+) -> Result<(), AppError> {
+    let listening = doors::open(house, demo_clock).await?;
+    bundles::watch(house)?;
+    facts::watch(house);
+    watch_trail(house);
+    on_listening(&listening)?;
+    Ok(watch.run(Bounds::default()).await?)
 }
 
 fn trail_config(config: &Config) -> TrailConfig {

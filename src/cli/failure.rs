@@ -1,11 +1,14 @@
 //! A failure as a person reads it: what, where, why, and what next.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io};
 
 use owo_colors::OwoColorize;
 
 use super::exit::Exit;
-use crate::{app::AppError, config::ConfigError, lifecycle::LifecycleError, telemetry::InitError};
+use crate::{
+    app::AppError, audit::OpenError, config::ConfigError, http::BindError, lifecycle::LifecycleError,
+    telemetry::InitError,
+};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -106,9 +109,28 @@ impl From<AppError> for Failure {
                 failure.next("mend the query or the column; `chaperone check --database` shows the same")
             }
             AppError::Connect(_) => failure.next("look at `sources` in the configuration"),
+            AppError::Trail(OpenError::Io { .. }) => {
+                failure.next("`audit.dir` must be a folder that this user may write to; nothing was answered")
+            }
             AppError::Trail(_) => failure.next("nothing was answered and nothing of the trail was changed"),
-            AppError::Bind(_) => failure.next("stop what listens there, or choose another address"),
+            AppError::Bind(error) => match next_after(error) {
+                Some(next) => failure.next(next),
+                None => failure,
+            },
             _ => failure,
         }
+    }
+}
+
+/// What to do about a listener that did not open; `None` where its message says so itself.
+fn next_after(error: &BindError) -> Option<&'static str> {
+    match error {
+        BindError::Occupied { .. } | BindError::NotASocket { .. } => None,
+        BindError::Socket { .. } => Some("the socket's folder must exist and this user must be able to write to it"),
+        BindError::Tcp { source, .. } => Some(match source.kind() {
+            io::ErrorKind::AddrInUse => "stop what listens there, or choose another address",
+            io::ErrorKind::PermissionDenied => "ports below 1024 are the system's: choose another",
+            _ => "choose an address of this machine",
+        }),
     }
 }

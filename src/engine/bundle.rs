@@ -36,6 +36,8 @@ pub struct Bundle {
     pub mapping: Mapping,
     /// Context keys a caller may say, dotted (`session.mfa`), with the kind of value the schema gives them.
     pub(super) caller_context: BTreeMap<Arc<str>, ContextKind>,
+    /// The same by the action that takes them: an action's context may declare fewer.
+    pub(super) caller_context_of: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Whether the schema's context has a `purpose` that Chaperone fills where none is stated.
     pub(super) has_purpose: bool,
     pub(super) index: PolicyIndex,

@@ -185,6 +185,12 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         .iter()
         .filter_map(|key| Some((key.clone(), parts.types.contexts.iter().find_map(|context| kind_of(context, key))?)))
         .collect();
+    let context_keys = |context: &Type| -> BTreeSet<Arc<str>> {
+        let known = parts.mapping.caller_context.iter();
+        known.filter(|key| kind_of(context, key).is_some()).cloned().collect()
+    };
+    let contexts_of = parts.types.action_contexts.iter();
+    let caller_context_of = contexts_of.map(|(action, context)| (action.clone(), context_keys(context))).collect();
     let has_purpose = parts.types.contexts.iter().any(|context| kind_of(context, "purpose").is_some());
     Ok(Bundle {
         revision: parts.sources.digest.clone(),
@@ -196,6 +202,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         reasons: parts.reasons,
         mapping: parts.mapping.mapping,
         caller_context,
+        caller_context_of,
         has_purpose,
         index,
         clauses,

@@ -159,7 +159,12 @@ impl Bundle {
         flatten("", &request.context, &mut said);
         flatten("action.", &request.action_properties, &mut said);
         for (key, value) in said {
-            let known = self.caller_context.get_key_value(key.as_str());
+            let takes = |key: &str| match &question.asked {
+                // A schema of its own may give each action another context.
+                Asked::Bare { action } => self.caller_context_of.get(action).is_some_and(|keys| keys.contains(key)),
+                Asked::Groups { .. } | Asked::Plain { .. } | Asked::Unknown(_) => true,
+            };
+            let known = self.caller_context.get_key_value(key.as_str()).filter(|(key, _)| takes(key));
             match known.and_then(|(known, kind)| typed(value, *kind).map(|value| (known.clone(), value))) {
                 Some((key, value)) => {
                     if &*key == "session.tenant"

@@ -14,6 +14,8 @@ pub struct SchemaTypes {
     pub entities: BTreeMap<Arc<str>, EntityType>,
     /// Every context that some action takes.
     pub contexts: Vec<Type>,
+    /// The context of each action that takes one, by the action's name without type and namespace.
+    pub action_contexts: BTreeMap<Arc<str>, Type>,
     /// `""`, or `"Ns::"` where all of it stands in one namespace.
     pub namespace: Arc<str>,
 }
@@ -76,12 +78,13 @@ impl SchemaTypes {
             for (name, entity) in content.get("entityTypes").and_then(Json::as_object).unwrap_or(&empty) {
                 types.entities.insert(full(namespace, name).into(), reader.entity(namespace, entity));
             }
-            for action in content.get("actions").and_then(Json::as_object).unwrap_or(&empty).values() {
+            for (name, action) in content.get("actions").and_then(Json::as_object).unwrap_or(&empty) {
                 if let Some(context) = action.pointer("/appliesTo/context") {
                     let context = reader.kind(namespace, context, NESTING_MAX);
                     if !types.contexts.contains(&context) {
-                        types.contexts.push(context);
+                        types.contexts.push(context.clone());
                     }
+                    types.action_contexts.insert(name.as_str().into(), context);
                 }
             }
         }

@@ -50,7 +50,8 @@ impl fmt::Display for Problem {
             Self::Unreachable { database, address, cause } => {
                 write!(
                     f,
-                    "source `{}` ({address}) cannot be reached: {cause}; what it feeds is denied until it answers",
+                    "source `{}` ({address}) cannot be reached: {cause}; what it feeds is denied until it answers: start it, or mend `sources.{}`",
+                    database.as_str(),
                     database.as_str()
                 )
             }

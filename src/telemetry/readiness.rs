@@ -45,6 +45,9 @@ impl ReadinessReport {
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<Parts>>);
 
+/// What a part is at until it reports.
+const STARTING: &str = "starting";
+
 #[derive(Debug, Default)]
 struct Parts {
     components: BTreeMap<&'static str, (State, String)>,
@@ -57,7 +60,7 @@ impl Readiness {
     pub fn expect(&self, names: &[&'static str]) {
         let mut parts = self.parts();
         for name in names {
-            parts.components.entry(name).or_insert((State::NotReady, "starting".to_owned()));
+            parts.components.entry(name).or_insert((State::NotReady, STARTING.to_owned()));
         }
     }
 
@@ -93,14 +96,14 @@ impl Readiness {
 
     fn set(&self, name: &'static str, state: State, reason: String) {
         let mut parts = self.parts();
-        let before = parts.components.insert(name, (state, reason.clone())).map(|(state, _)| state);
+        let before = parts.components.insert(name, (state, reason.clone()));
         parts.has_started |= parts.components.values().all(|(state, _)| *state != State::NotReady);
         drop(parts);
-        if before != Some(state) {
-            let was_fine = before.is_none_or(|before| before == State::NotReady);
+        let is_first = before.as_ref().is_none_or(|(_, reason)| reason == STARTING);
+        if is_first || before.is_some_and(|(before, _)| before != state) {
             match state {
                 State::Ready => tracing::info!(component = name, reason, "ready"),
-                State::NotReady if was_fine => tracing::info!(component = name, reason, "not ready"),
+                State::NotReady if is_first => tracing::warn!(component = name, reason, "not ready"),
                 State::Degraded | State::NotReady => {
                     tracing::warn!(component = name, reason, state = ?state, "readiness fell")
                 }

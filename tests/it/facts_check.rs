@@ -125,7 +125,7 @@ async fn a_database_that_is_away_is_one_problem_without_its_password() {
     .unwrap();
     assert_eq!(
         facts.check(&clinic()).await[0].to_string(),
-        "source `app` (postgres://127.0.0.1:1/ehr) cannot be reached: the connection failed: connection refused; what it feeds is denied until it answers"
+        "source `app` (postgres://127.0.0.1:1/ehr) cannot be reached: the connection failed: connection refused; what it feeds is denied until it answers: start it, or mend `sources.app`"
     );
 }
 

@@ -143,6 +143,11 @@ pub fn lint_policies(
     for meta in metas.values() {
         let Some(file) = file_of(files, &meta.file) else { continue };
         if let Some(reasons) = &reasons {
+            // A bundle that says how to explain explains each of its policies.
+            if meta.text.is_none() {
+                let hint = "write `@text(\"…\")`: one plain sentence for the people whom the answer reaches";
+                problems.push(at_policy(file, meta, "id", "the policy has no `@text`".to_owned()).hint(hint));
+            }
             let reason = meta.reason.iter().map(|code| ("reason", code));
             let otherwise = meta.otherwise.iter().flatten().map(|code| ("otherwise", code));
             for (annotation, code) in reason.chain(otherwise).filter(|(_, code)| !reasons.contains(code)) {

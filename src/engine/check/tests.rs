@@ -137,3 +137,17 @@ fn a_requirement_names_an_action_that_exists() {
         assert_eq!(found[0].line, Some(2));
     }
 }
+
+#[test]
+fn a_policy_without_a_text_is_refused_where_reasons_are_explained_and_nowhere_else() {
+    let files = [file("a.cedar", "@id(\"a\")\npermit(principal, action, resource);")];
+    let (_, metas, parsing) = parse_policies(&files);
+    assert_eq!(parsing, []);
+    let (schema, taxonomy, explained) = (schema(), Taxonomy::default(), Reasons::default());
+    let found = |reasons| {
+        lint_policies(&metas, &files, Vocabulary { schema: &schema, namespace: "", taxonomy: &taxonomy, reasons })
+    };
+    assert_eq!(found(None), []);
+    let [problem] = &found(Some(&explained))[..] else { panic!("{:?}", found(Some(&explained))) };
+    assert!(problem.message.contains("no `@text`") && problem.line == Some(1), "{problem}");
+}

@@ -175,11 +175,7 @@ impl Notes<'_> {
     }
 
     fn text(&mut self) -> Option<Arc<str>> {
-        let Some(text) = self.policy.annotation("text") else {
-            let hint = "write `@text(\"…\")`: one plain sentence for the people whom the answer reaches";
-            self.complain("id", "the policy has no `@text`", hint);
-            return None;
-        };
+        let text = self.policy.annotation("text")?;
         let chars = text.chars().count();
         if text.trim().is_empty() || chars > TEXT_CHARS_MAX || text.contains(char::is_control) {
             let hint = format!("one sentence of 1 to {TEXT_CHARS_MAX} characters on one line");

@@ -84,7 +84,6 @@ fn every_annotation_that_does_not_fit_is_told_with_its_line() {
     for (annotations, policy, line, words) in [
         ("@text(\"t\")", permit, 1, "no `@id`"),
         ("@id(\"a b\")\n@text(\"t\")", permit, 1, "`a b` is not an id"),
-        ("@id(\"a\")", permit, 1, "no `@text`"),
         ("@id(\"a\")\n@text(\"\")", permit, 2, "0 characters"),
         ("@id(\"a\")\n@text(\"t\")\n@reson(\"x\")", permit, 3, "unknown annotation `@reson`"),
         ("@id(\"a\")\n@text(\"t\")", forbid, 1, "no `@reason`"),

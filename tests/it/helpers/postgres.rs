@@ -182,7 +182,7 @@ impl Postgres {
         Held(child)
     }
 
-    fn psql(&self, database: &str, args: &[&str]) {
+    pub(crate) fn psql(&self, database: &str, args: &[&str]) {
         run(self.client(database).arg("-q").args(args));
     }
 

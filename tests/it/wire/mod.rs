@@ -1,21 +1,28 @@
 //! The callers' and the operators' interfaces on real listeners: who may ask, what is read, what every answer carries.
 
+mod decisions;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Result;
 use chaperone::{
-    authorize::Authorizer,
     clock::{Clock, FrozenClock, SystemClock},
+    domain::{CallerName, request::Caller},
     http::{
         AdminApi, CallerEntry, Callers, CallersApi, Capability, ComponentState, Door, HealthApi, Hosts, House, Limits,
         Room, Token,
-        serve::{Handle, serve},
+        serve::{Answer as Reply, Handle, Peer, serve},
     },
 };
+use hyper::{Request, body::Incoming};
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::helpers::raw::{Answer, Line};
+use crate::helpers::{
+    authorizer::Authorizing,
+    raw::{Answer, Line},
+    world::World,
+};
 
 const QUESTION: &str =
     r#"{"subject":{"type":"User","id":"ana"},"action":{"name":"read"},"resource":{"type":"Note","id":"N1"}}"#;
@@ -25,6 +32,7 @@ fn caller(name: &str, token: &str, capabilities: &[Capability]) -> CallerEntry {
         name: name.to_owned(),
         tokens: Token::new(token).into_iter().collect(),
         capabilities: capabilities.iter().copied().collect(),
+        caller: Arc::new(Caller { name: Some(CallerName(name.into())), ..Caller::default() }),
         ..CallerEntry::default()
     }
 }
@@ -34,9 +42,33 @@ fn callers() -> Arc<Callers> {
     Arc::new(Callers::new(entries).expect("callers that differ"))
 }
 
-fn room(limits: Limits, demo_clock: Option<FrozenClock>) -> Room {
+/// The callers' interface with the world that it stands on.
+struct Furnished {
+    api: Arc<CallersApi>,
+    authorizing: Authorizing,
+}
+
+impl Furnished {
+    async fn new(limits: Limits, demo_clock: Option<FrozenClock>) -> Self {
+        Self::on(World::sqlite().await, limits, demo_clock).await
+    }
+
+    async fn on(world: World, limits: Limits, demo_clock: Option<FrozenClock>) -> Self {
+        let authorizing = Authorizing::on(world).await;
+        let api = Arc::new(CallersApi::new(room(&authorizing, limits, demo_clock)));
+        Self { api, authorizing }
+    }
+}
+
+impl Handle for Furnished {
+    fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Reply> + Send {
+        Arc::clone(&self.api).handle(request, peer)
+    }
+}
+
+fn room(authorizing: &Authorizing, limits: Limits, demo_clock: Option<FrozenClock>) -> Room {
     Room {
-        authorizer: Arc::new(Authorizer {}),
+        authorizer: Arc::clone(&authorizing.authorizer),
         callers: callers(),
         hosts: Hosts::loopback_and([]),
         clock: Arc::new(SystemClock),
@@ -48,6 +80,10 @@ fn room(limits: Limits, demo_clock: Option<FrozenClock>) -> Room {
 }
 
 async fn open(handler: impl Handle) -> Result<SocketAddr> {
+    open_shared(Arc::new(handler)).await
+}
+
+async fn open_shared(handler: Arc<impl Handle>) -> Result<SocketAddr> {
     let house = House {
         clock: Arc::new(SystemClock),
         limits: Arc::new(Limits::default()),
@@ -56,7 +92,7 @@ async fn open(handler: impl Handle) -> Result<SocketAddr> {
     };
     let door = Door::tcp("127.0.0.1:0".parse()?).await?;
     let address = door.tcp_address().expect("an address");
-    drop(house.tasks.clone().spawn(serve(door, Arc::new(handler), house)));
+    drop(house.tasks.clone().spawn(serve(door, handler, house)));
     Ok(address)
 }
 
@@ -68,7 +104,7 @@ const POST: &str = "POST /access/v1/evaluation";
 const JSON: &str = "authorization: Bearer right\r\ncontent-type: application/json\r\n";
 
 async fn callers_door() -> Result<SocketAddr> {
-    open(CallersApi::new(room(Limits::default(), None))).await
+    open(Furnished::new(Limits::default(), None).await).await
 }
 
 #[tokio::test]
@@ -169,7 +205,7 @@ async fn a_body_at_its_limit_is_read_and_one_byte_more_is_413() -> Result<()> {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() -> Result<()> {
     let limits = Limits { body: std::time::Duration::from_millis(20), ..Limits::default() };
-    let address = open(CallersApi::new(room(limits, None))).await?;
+    let address = open(Furnished::new(limits, None).await).await?;
     let mut line = Line::tcp(address).await?;
     line.send(format!("{POST} HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 100\r\n\r\n{{")).await?;
     assert_eq!(line.answer().await?.status, 408);
@@ -203,7 +239,7 @@ async fn metadata_are_public() -> Result<()> {
 #[tokio::test]
 async fn the_demo_moves_its_clock_and_refuses_what_is_no_instant() -> Result<()> {
     let frozen = FrozenClock::at("2026-03-10T15:00:00Z".parse()?);
-    let address = open(CallersApi::new(room(Limits::default(), Some(frozen.clone())))).await?;
+    let address = open(Furnished::new(Limits::default(), Some(frozen.clone())).await).await?;
     let moved = ask(address, "POST /demo/v1/clock", JSON, r#"{"now":"2026-03-11T00:00:00Z"}"#).await?;
     assert_eq!((moved.status, frozen.now().to_string()), (200, "2026-03-11T00:00:00Z".to_owned()));
     let refused = ask(address, "POST /demo/v1/clock", JSON, r#"{"now":"tomorrow"}"#).await?;

@@ -1,0 +1,62 @@
+//! A real authorizer in this process: the shipped policies, the demo world on SQLite, a trail in a temporary folder.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use chaperone::{
+    audit::{Trail, TrailConfig},
+    authorize::Authorizer,
+    clock::{Clock, FrozenClock},
+    engine::{Bundle, live::Live, load::BundlePaths},
+    entities::Facts,
+    telemetry::Metrics,
+};
+
+use super::world::World;
+
+/// The instant of the demo world.
+pub(crate) const NOW: &str = "2026-03-10T15:00:00Z";
+
+/// The shipped policies and schemas.
+pub(crate) fn shipped() -> Arc<Live> {
+    static SHIPPED: OnceLock<Arc<Live>> = OnceLock::new();
+    let load = || {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let paths = BundlePaths { policies: root.join("policies"), schemas: root.join("schemas"), cache: None };
+        let (bundle, _) = Bundle::load(&paths).unwrap_or_else(|problems| panic!("{problems}"));
+        Arc::new(Live::new(bundle))
+    };
+    Arc::clone(SHIPPED.get_or_init(load))
+}
+
+/// An authorizer with what it stands on; the folders go away with it.
+pub(crate) struct Authorizing {
+    pub(crate) authorizer: Arc<Authorizer>,
+    trail: tempfile::TempDir,
+    _world: World,
+}
+
+impl Authorizing {
+    pub(crate) async fn on(world: World) -> Self {
+        let trail = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(FrozenClock::at(NOW.parse().unwrap()));
+        let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(trail.path().join("audit")) };
+        let facts = Facts::connect(world.options(), Arc::clone(&clock)).unwrap();
+        let authorizer = Arc::new(Authorizer::new(
+            shipped(),
+            Arc::new(facts),
+            Arc::new(Trail::open(config, Arc::clone(&clock)).unwrap()),
+            clock,
+            Metrics::local().unwrap(),
+            Duration::from_secs(20),
+        ));
+        Self { authorizer, trail, _world: world }
+    }
+
+    pub(crate) fn trail(&self) -> PathBuf {
+        self.trail.path().join("audit")
+    }
+}

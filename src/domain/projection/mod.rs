@@ -31,6 +31,9 @@ pub enum ProjectError {
     Unmapped { kind: Arc<str> },
     #[error("`{name}` is not a type name")]
     TypeName { name: Arc<str> },
+    /// `in` on an entity whose parents are unknown would be silently false.
+    #[error("relation `{relation}` of `{kind}`, which names parents or tenants, was not loaded")]
+    Missing { kind: Arc<str>, relation: Arc<str> },
 }
 
 /// The entities of one question as policies see them.
@@ -107,6 +110,7 @@ impl<'a> View<'a> {
     fn project_one(&self, uid: &EntityUid, entity: &FactEntity) -> Result<ProjectedEntity, ProjectError> {
         let kind = Arc::<str>::from(uid.type_name().to_string());
         let mapping = self.mapping.entity(&kind).ok_or_else(|| ProjectError::Unmapped { kind: kind.clone() })?;
+        self.has_standing(uid, &kind, mapping, entity)?;
         let mut out = ProjectedEntity::default();
         for (name, attribute) in &mapping.attributes {
             if let Some(value) = self.attribute(uid, &kind, mapping, entity, name, attribute)? {
@@ -122,6 +126,24 @@ impl<'a> View<'a> {
             }
         }
         Ok(out)
+    }
+
+    /// Parents, and the tenants of the principal, are part of every slice. Without them a bar that names a role would be
+    /// false without an error.
+    fn has_standing(
+        &self,
+        uid: &EntityUid,
+        kind: &Arc<str>,
+        mapping: &EntityMapping,
+        entity: &FactEntity,
+    ) -> Result<(), ProjectError> {
+        let tenancy = self.mapping.tenancy.as_ref().filter(|_| *uid == self.slice.principal);
+        let tenancy = tenancy.filter(|tenancy| tenancy.principal_type == *kind).map(|tenancy| &tenancy.relation);
+        let parents = mapping.parents.iter().filter_map(|parent| Some(&parent.from.as_ref()?.relation));
+        match parents.chain(tenancy).find(|relation| !entity.relations.contains_key(*relation)) {
+            Some(relation) => Err(ProjectError::Missing { kind: kind.clone(), relation: relation.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// `None`: the attribute is optional and absent, or its relation is not part of the slice plan. A policy that

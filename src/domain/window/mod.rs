@@ -71,7 +71,7 @@ fn bound_at(bound: &Bound, cells: &[Cell]) -> Option<Timestamp> {
     Some(zoned.timestamp())
 }
 
-/// Every instant that a window names on a row.
+/// Every instant at which a window's row changes its state: an end that still counts is over one nanosecond later.
 pub(in crate::domain) fn window_instants(window: &Window, cells: &[Cell]) -> Vec<Timestamp> {
     let revoked = window.revoked.and_then(|column| match cells.get(column) {
         Some(Cell::Instant(at)) => Some(*at),
@@ -79,6 +79,7 @@ pub(in crate::domain) fn window_instants(window: &Window, cells: &[Cell]) -> Vec
     });
     let from = window.from.as_ref().and_then(|bound| bound_at(bound, cells));
     let to = window.to.as_ref().and_then(|bound| bound_at(bound, cells));
+    let to = if window.to_inclusive { to.and_then(|to| to.checked_add(1.nanosecond()).ok()) } else { to };
     [from, to, revoked].into_iter().flatten().collect()
 }
 

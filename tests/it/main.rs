@@ -8,6 +8,7 @@
     reason = "a test stops where it is wrong, and waits by the machine's own clock"
 )]
 
+mod answers;
 mod charts;
 mod cli;
 mod connections;
@@ -16,4 +17,5 @@ mod facts_cells;
 mod facts_check;
 mod facts_faults;
 mod helpers;
+mod properties;
 mod wire;

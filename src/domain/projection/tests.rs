@@ -291,7 +291,8 @@ fn boundaries_are_the_instants_after_now_and_up_to_the_limit_in_order() {
         row[3] = Cell::Instant(at(instant));
         row
     };
-    let instants = ["2026-03-10T15:00:30Z", NOW, "2026-03-10T15:00:10Z", "2026-03-10T15:00:10Z", "2026-03-10T15:00:31Z"];
+    let instants =
+        ["2026-03-10T15:00:30Z", NOW, "2026-03-10T15:00:10Z", "2026-03-10T15:00:10Z", "2026-03-10T15:00:31Z"];
     let (mapping, slice) = (mapping(), slice(instants.map(ending).into()));
     let view = View::new(&mapping, &slice, at(NOW), None);
     let found = view.boundaries(at("2026-03-10T15:00:30Z"));

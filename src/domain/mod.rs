@@ -11,9 +11,12 @@ pub mod projection;
 pub mod reason;
 pub mod record;
 pub mod request;
+mod shape;
 pub mod slice;
+mod tenancy;
 pub mod tier;
 pub mod value;
+mod window;
 
 pub use evaluation::{Decision, Evaluation, Evidence, Fields, Obligation, PolicyEffect, PolicyRef, Remedy};
 pub use outcome::{Disclosure, Outcome, OutcomeKind};

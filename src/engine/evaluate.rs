@@ -130,6 +130,24 @@ impl Bundle {
         Ok(evaluation)
     }
 
+    /// What would be answered to the same question on other facts, at another instant or with other words. Exceptional
+    /// access carries no further there than it does here.
+    pub(super) fn supposed(
+        &self,
+        judge: &Judge<'_>,
+        slice: &Slice,
+        now: Timestamp,
+        context: &ContextValues,
+    ) -> Result<Outcome, JudgeError> {
+        let supposed = Judge::new(self, judge.question, slice, now, context)?;
+        let reduced = Exception::find(self, slice, now).map(|exception| exception.without(slice));
+        let plain = match &reduced {
+            Some(slice) => Some(Judge::new(self, judge.question, slice, now, context)?),
+            None => None,
+        };
+        self.outcome(&supposed, plain.as_ref())
+    }
+
     /// Judges every asked name. `plain` is the same world without exceptional access.
     pub(super) fn outcome(&self, judge: &Judge<'_>, plain: Option<&Judge<'_>>) -> Result<Outcome, JudgeError> {
         let mut seen: BTreeMap<Ask, Verdict> = BTreeMap::new();
@@ -329,8 +347,7 @@ impl Bundle {
         let end = evidence.chain(sessions).fold(horizon, Timestamp::min);
         for instant in judge.view.boundaries(end) {
             let context = self.later_context(judge, instant);
-            let later = Judge::new(self, judge.question, judge.slice, instant, &context)?;
-            let then = self.outcome(&later, None)?;
+            let then = self.supposed(judge, judge.slice, instant, &context)?;
             if then.decision != outcome.decision || shrinks(outcome, &then) {
                 return Ok(instant);
             }

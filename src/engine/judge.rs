@@ -86,7 +86,7 @@ impl<'a> Judge<'a> {
     ) -> Result<Self, JudgeError> {
         let view = View::new(&bundle.mapping, slice, now, question.said_tenant.as_deref());
         let projected = view.project()?;
-        let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(source))?;
         list.extend(bundle.action_entities_for(question, &projected));
         let entities = Entities::from_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
         let mut context = context.clone();

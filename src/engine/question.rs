@@ -30,6 +30,10 @@ pub struct Question {
     pub durability: Tier,
 }
 
+/// What a caller said and is not believed about goes into the record: so many names, and so much of each.
+const IGNORED_MAX: usize = 32;
+const IGNORED_NAME_CHARS_MAX: usize = 64;
+
 /// Context values by dotted key (`session.mfa`).
 pub type ContextValues = BTreeMap<Arc<str>, Value>;
 
@@ -90,6 +94,7 @@ impl Bundle {
         };
         self.read_context(request, &mut question);
         self.read_assertions(request, &mut question);
+        question.ignored = bounded(question.ignored);
         Ok(question)
     }
 
@@ -204,6 +209,20 @@ impl Bundle {
     }
 }
 
+/// Names are the caller's to choose, so the record takes no more than this of them.
+fn bounded(names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(IGNORED_MAX);
+    let cut = |name: String| match name.char_indices().nth(IGNORED_NAME_CHARS_MAX) {
+        Some((end, _)) => name.get(..end).map(str::to_owned).unwrap_or_default(),
+        None => name,
+    };
+    let mut kept: Vec<String> = names.into_iter().take(IGNORED_MAX).map(cut).collect();
+    if more > 0 {
+        kept.push(format!("…{more} more"));
+    }
+    kept
+}
+
 /// The kind of value a context key holds, from the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextKind {
@@ -242,5 +261,25 @@ fn scalar(value: &Json) -> Option<Value> {
         Json::Number(number) => number.as_i64().map(Value::Long),
         Json::String(text) => Some(Value::Text(text.as_str().into())),
         Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_at_the_limit_is_kept_whole_and_one_beyond_is_cut() {
+        let (at, beyond) = ("ä".repeat(64), "ä".repeat(65));
+        assert_eq!(bounded(vec![at.clone(), beyond]), [at.clone(), at]);
+    }
+
+    #[test]
+    fn as_many_names_as_the_limit_are_kept_and_one_more_is_counted() {
+        let names = |count: usize| (0..count).map(|name| format!("context.{name}")).collect::<Vec<_>>();
+        assert_eq!(bounded(names(32)), names(32));
+        let kept = bounded(names(33));
+        assert_eq!((kept.len(), kept[31].as_str(), kept[32].as_str()), (33, "context.31", "…1 more"));
+        assert_eq!(bounded(names(1_000)).last().map(String::as_str), Some("…968 more"));
     }
 }

@@ -67,8 +67,7 @@ impl Bundle {
         if !changes {
             return Ok(false);
         }
-        let supposed = Judge::new(self, judge.question, judge.slice, judge.now, &context)?;
-        Ok(self.outcome(&supposed, None)?.decision.is_allow())
+        Ok(self.supposed(judge, judge.slice, judge.now, &context)?.decision.is_allow())
     }
 
     /// The reason codes under which an emergency grant would allow the question.
@@ -135,8 +134,7 @@ impl Bundle {
             return Ok(false);
         }
         let Some(slice) = self.supposed_slice(judge, remedy, &client, opens, reason) else { return Ok(false) };
-        let supposed = Judge::new(self, judge.question, &slice, judge.now, &judge.question.context)?;
-        Ok(self.outcome(&supposed, None)?.decision.is_allow())
+        Ok(self.supposed(judge, &slice, judge.now, &judge.question.context)?.decision.is_allow())
     }
 
     fn offers(&self, judge: &Judge<'_>, ask: &Ask, client: &EntityUid) -> Result<bool, JudgeError> {

@@ -8,6 +8,7 @@
     reason = "a test stops where it is wrong, and waits by the machine's own clock"
 )]
 
+mod answers;
 mod charts;
 mod cli;
 mod connections;
@@ -21,4 +22,5 @@ mod helpers;
 mod outage;
 mod receipts;
 mod reload;
+mod properties;
 mod wire;

@@ -62,6 +62,7 @@ fn user() -> EntityMapping {
             from: Some(Bound { column: 3, plus: jiff::SignedDuration::ZERO, plus_years: None }),
             from_null_is_open: false,
             to: Some(Bound { column: 4, plus: jiff::SignedDuration::ZERO, plus_years: None }),
+            to_null_is_over: false,
             to_inclusive: false,
             revoked: Some(5),
             revoked_if: None,

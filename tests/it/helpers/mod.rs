@@ -1,8 +1,10 @@
 //! What tests share: databases, raw connections, and a small mapping over the demo world.
 
 pub(crate) mod authorizer;
+pub(crate) mod clinic;
 pub(crate) mod mapping;
 pub(crate) mod postgres;
+pub(crate) mod random;
 pub(crate) mod raw;
 pub(crate) mod sidecar;
 pub(crate) mod sqlite;

@@ -1,4 +1,4 @@
-//! Rows -> entities, at one instant, for one question. The only place where windows are judged.
+//! Rows -> entities, at one instant, for one question.
 //!
 //! Deliberately absent: any wall clock (the instant is a parameter) and anything the caller said, except which of the
 //! principal's own tenants the session is in.
@@ -9,16 +9,16 @@ use std::{
 };
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid};
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::Timestamp;
 
 use super::{
-    mapping::{
-        Attribute, Bound, EntityMapping, Filter, Mapping, Operand, Parent, ParentId, Part, Relation, RowState, Rows,
-        Scalar, Selection, Shape, Test, Window,
-    },
+    mapping::{Attribute, EntityMapping, Filter, Mapping, Operand, Parent, Relation, RowState, Rows, Selection, Test},
+    shape::{contributed, parent_id, scalar_value},
     slice::{FactEntity, Loaded, Row, Slice},
     value::{Cell, Value},
+    window::{window_instants, window_state},
 };
+pub use super::{tenancy::acting_tenant, window::row_state};
 
 /// Why facts could not become entities. Each means that the data do not fit the mapping: the decision is a deny.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum ProjectError {
     Unmapped { kind: Arc<str> },
     #[error("`{name}` is not a type name")]
     TypeName { name: Arc<str> },
+    /// `in` on an entity whose parents are unknown would be silently false.
+    #[error("relation `{relation}` of `{kind}`, which names parents or tenants, was not loaded")]
+    Missing { kind: Arc<str>, relation: Arc<str> },
 }
 
 /// The entities of one question as policies see them.
@@ -77,129 +80,6 @@ pub fn uid(kind: &Arc<str>, id: &str) -> Result<EntityUid, ProjectError> {
     Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
 }
 
-/// The tenants a principal belongs to at `now`, home tenant first, and the one it acts in.
-///
-/// `None` in second place: it belongs to none, or to several and the session names none of them.
-pub fn acting_tenant(
-    mapping: &Mapping,
-    principal: &FactEntity,
-    now: Timestamp,
-    said: Option<&str>,
-) -> (Vec<Arc<str>>, Option<Arc<str>>) {
-    let Some(tenancy) = &mapping.tenancy else { return (Vec::new(), None) };
-    let Some(entity) = mapping.entity(&tenancy.principal_type) else { return (Vec::new(), None) };
-    let mut tenants: Vec<Arc<str>> = Vec::new();
-    if let Some(Cell::Text(home)) = tenancy.home_column.and_then(|column| principal.row.cells.get(column)) {
-        tenants.push(home.clone());
-    }
-    if let (Some(relation), Some(rows)) =
-        (entity.relations.get(&tenancy.relation), principal.relations.get(&tenancy.relation))
-    {
-        for row in rows.iter() {
-            if !matches!(row_state(relation, row, now), RowState::Active { .. }) {
-                continue;
-            }
-            if let Some(Cell::Text(tenant)) = row.cells.get(tenancy.relation_column)
-                && !tenants.contains(tenant)
-            {
-                tenants.push(tenant.clone());
-            }
-        }
-    }
-    let acting = match (said, tenants.as_slice()) {
-        (Some(said), all) => all.iter().find(|tenant| &***tenant == said).cloned(),
-        (None, [only]) => Some(only.clone()),
-        (None, _) => None,
-    };
-    (tenants, acting)
-}
-
-/// The state of a relation's row at `now`; a relation without a window is always active.
-pub fn row_state(relation: &Relation, row: &Row, now: Timestamp) -> RowState {
-    match &relation.window {
-        None => RowState::Active { until: None },
-        Some(window) => window_state(window, &row.cells, now),
-    }
-}
-
-fn window_state(window: &Window, cells: &[Cell], now: Timestamp) -> RowState {
-    let instant = |bound: &Option<Bound>| bound.as_ref().and_then(|bound| bound_at(bound, cells));
-    let from = instant(&window.from);
-    let to = instant(&window.to);
-    let revoked = window.revoked.and_then(|column| match cells.get(column) {
-        Some(Cell::Instant(at)) => Some(*at),
-        _ => None,
-    });
-    let counts_as_revoked = window.revoked_if.as_ref().is_none_or(|filter| static_match(filter, cells));
-    if let Some(at) = revoked
-        && at <= now
-        && to.is_none_or(|to| at <= to)
-    {
-        return if counts_as_revoked { RowState::Revoked { at: Some(at) } } else { RowState::Expired { at: Some(at) } };
-    }
-    if window.from.is_some() {
-        match from {
-            None if !window.from_null_is_open => return RowState::NotStarted { from: None },
-            Some(from) if now < from => return RowState::NotStarted { from: Some(from) },
-            None | Some(_) => {}
-        }
-    }
-    if window.to_null_is_over && window.to.is_some() && to.is_none() {
-        return RowState::Expired { at: None };
-    }
-    if let Some(to) = to
-        && (if window.to_inclusive { now > to } else { now >= to })
-    {
-        return RowState::Expired { at: Some(to) };
-    }
-    if window.open_if.as_ref().is_some_and(|filter| !static_match(filter, cells)) {
-        let at = revoked.or(to).filter(|at| *at <= now);
-        return if counts_as_revoked && window.revoked_if.is_some() {
-            RowState::Revoked { at }
-        } else {
-            RowState::Expired { at }
-        };
-    }
-    let until = match (to, revoked) {
-        (Some(to), Some(revoked)) => Some(to.min(revoked)),
-        (one, other) => one.or(other),
-    };
-    RowState::Active { until }
-}
-
-fn bound_at(bound: &Bound, cells: &[Cell]) -> Option<Timestamp> {
-    let Some(Cell::Instant(at)) = cells.get(bound.column) else { return None };
-    let at = at.checked_add(bound.plus).ok()?;
-    let Some(column) = bound.plus_years else { return Some(at) };
-    let Some(Cell::Int(years)) = cells.get(column) else { return None };
-    // Calendar years in UTC: 29 February plus one year is 28 February.
-    let zoned = at.to_zoned(TimeZone::UTC).checked_add((*years).years()).ok()?;
-    Some(zoned.timestamp())
-}
-
-/// Every instant that a window names on a row.
-fn window_instants(window: &Window, cells: &[Cell]) -> Vec<Timestamp> {
-    let revoked = window.revoked.and_then(|column| match cells.get(column) {
-        Some(Cell::Instant(at)) => Some(*at),
-        _ => None,
-    });
-    let from = window.from.as_ref().and_then(|bound| bound_at(bound, cells));
-    let to = window.to.as_ref().and_then(|bound| bound_at(bound, cells));
-    [from, to, revoked].into_iter().flatten().collect()
-}
-
-/// A filter that names no operand of the question: windows are judged by the row alone.
-fn static_match(filter: &Filter, cells: &[Cell]) -> bool {
-    filter.0.iter().any(|all| {
-        all.iter().all(|(column, test)| match (test, cells.get(*column)) {
-            (Test::Is(wanted), Some(cell)) => cell == wanted,
-            (Test::IsNot(wanted), Some(cell)) => cell != wanted,
-            (Test::OneOf(wanted), Some(cell)) => wanted.contains(cell),
-            (Test::Equals(_) | Test::After(_), _) | (_, None) => false,
-        })
-    })
-}
-
 impl<'a> View<'a> {
     /// Looks at `slice` at the instant `now`; `said_tenant` is what the session says.
     pub fn new(mapping: &'a Mapping, slice: &'a Slice, now: Timestamp, said_tenant: Option<&str>) -> Self {
@@ -230,6 +110,7 @@ impl<'a> View<'a> {
     fn project_one(&self, uid: &EntityUid, entity: &FactEntity) -> Result<ProjectedEntity, ProjectError> {
         let kind = Arc::<str>::from(uid.type_name().to_string());
         let mapping = self.mapping.entity(&kind).ok_or_else(|| ProjectError::Unmapped { kind: kind.clone() })?;
+        self.has_standing(uid, &kind, mapping, entity)?;
         let mut out = ProjectedEntity::default();
         for (name, attribute) in &mapping.attributes {
             if let Some(value) = self.attribute(uid, &kind, mapping, entity, name, attribute)? {
@@ -245,6 +126,24 @@ impl<'a> View<'a> {
             }
         }
         Ok(out)
+    }
+
+    /// Parents, and the tenants of the principal, are part of every slice. Without them a bar that names a role would be
+    /// false without an error.
+    fn has_standing(
+        &self,
+        uid: &EntityUid,
+        kind: &Arc<str>,
+        mapping: &EntityMapping,
+        entity: &FactEntity,
+    ) -> Result<(), ProjectError> {
+        let tenancy = self.mapping.tenancy.as_ref().filter(|_| *uid == self.slice.principal);
+        let tenancy = tenancy.filter(|tenancy| tenancy.principal_type == *kind).map(|tenancy| &tenancy.relation);
+        let parents = mapping.parents.iter().filter_map(|parent| Some(&parent.from.as_ref()?.relation));
+        match parents.chain(tenancy).find(|relation| !entity.relations.contains_key(*relation)) {
+            Some(relation) => Err(ProjectError::Missing { kind: kind.clone(), relation: relation.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// `None`: the attribute is optional and absent, or its relation is not part of the slice plan. A policy that
@@ -500,84 +399,17 @@ impl Projected {
     /// # Errors
     ///
     /// Cedar's own error if a value cannot be built.
-    pub fn to_cedar(&self) -> Result<Vec<Entity>, cedar_policy::EntityAttrEvaluationError> {
+    pub fn to_cedar(&self) -> Result<Vec<Entity>, Box<cedar_policy::EntityAttrEvaluationError>> {
         self.entities
             .iter()
             .map(|(uid, entity)| {
                 let attributes =
                     entity.attributes.iter().map(|(name, value)| (name.to_string(), value.to_cedar())).collect();
-                Entity::new(uid.clone(), attributes, entity.parents.iter().cloned().collect())
+                Entity::new(uid.clone(), attributes, entity.parents.iter().cloned().collect()).map_err(Box::new)
             })
             .collect()
     }
 }
 
-fn parent_id(id: &ParentId, row: &Row) -> Option<Arc<str>> {
-    match id {
-        ParentId::Constant(id) => Some(id.clone()),
-        ParentId::Column(column) => match row.cells.get(*column) {
-            Some(Cell::Text(id)) => Some(id.clone()),
-            _ => None,
-        },
-    }
-}
-
-fn scalar_value(cell: &Cell, scalar: &Scalar) -> Result<Option<Value>, ProjectError> {
-    Ok(match (cell, scalar) {
-        (Cell::Bool(value), Scalar::Bool) => Some(Value::Bool(*value)),
-        (Cell::Int(value), Scalar::Long) => Some(Value::Long(*value)),
-        (Cell::Text(value), Scalar::Text) => Some(Value::Text(value.clone())),
-        (Cell::Text(value), Scalar::Entity(kind)) => Some(Value::Entity(uid(kind, value)?)),
-        (Cell::Null | Cell::Bool(_) | Cell::Int(_) | Cell::Text(_) | Cell::Instant(_) | Cell::List(_), _) => None,
-    })
-}
-
-/// The members one row contributes: one, or one for each word of its list columns.
-fn contributed(shape: &Shape, row: &Row) -> Result<Vec<Value>, ProjectError> {
-    match shape {
-        Shape::Member(part) => part_values(part, row),
-        Shape::Record(parts) => {
-            let mut records = vec![BTreeMap::new()];
-            for (name, part) in parts {
-                let values = part_values(part, row)?;
-                records = records
-                    .into_iter()
-                    .flat_map(|record| {
-                        values.iter().map(move |value| {
-                            let mut record: BTreeMap<Arc<str>, Value> = record.clone();
-                            record.insert(name.clone(), value.clone());
-                            record
-                        })
-                    })
-                    .collect();
-            }
-            Ok(records.into_iter().map(Value::Record).collect())
-        }
-    }
-}
-
-/// A null cell contributes nothing; a cell of another kind is an error, since it may have been meant as a bar.
-fn part_values(part: &Part, row: &Row) -> Result<Vec<Value>, ProjectError> {
-    let wrong = |column: usize| ProjectError::Kind {
-        kind: "relation row".into(),
-        attribute: format!("column {column}").into(),
-    };
-    match part {
-        Part::Constant(value) => Ok(vec![value.clone()]),
-        Part::Column(column, scalar) => match row.cells.get(*column) {
-            Some(Cell::Null) => Ok(Vec::new()),
-            Some(cell) => scalar_value(cell, scalar)?.map_or_else(|| Err(wrong(*column)), |value| Ok(vec![value])),
-            None => Err(wrong(*column)),
-        },
-        Part::Each { column, scalar, when_empty } => match row.cells.get(*column) {
-            Some(Cell::List(words)) => {
-                let words = if words.is_empty() { when_empty } else { words };
-                words
-                    .iter()
-                    .map(|word| scalar_value(&Cell::Text(word.clone()), scalar)?.ok_or_else(|| wrong(*column)))
-                    .collect()
-            }
-            Some(_) | None => Err(wrong(*column)),
-        },
-    }
-}
+#[cfg(test)]
+mod tests;

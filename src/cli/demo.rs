@@ -43,11 +43,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         None => DemoFolder::temporary()?,
     };
     context.block_on(folder.furnish(args.listen, args.admin_listen))??;
-    let input = Input {
-        file: Some(folder.config_file()),
-        environment: context.environment.clone(),
-        flags: Vec::new(),
-    };
+    let input = Input { file: Some(folder.config_file()), environment: context.environment.clone(), flags: Vec::new() };
     let loaded = config::load(&input)?;
     let telemetry = context.telemetry(&loaded.config.telemetry)?;
     let clock = FrozenClock::at(args.at);

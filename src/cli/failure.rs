@@ -99,8 +99,12 @@ impl From<AppError> for Failure {
         };
         let failure = Self::of(exit, &error);
         match &error {
-            AppError::Bundle(_) => failure.next("mend the files above; `chaperone check` shows the same without starting"),
-            AppError::Mapping(_) => failure.next("mend the query or the column; `chaperone check --database` shows the same"),
+            AppError::Bundle(_) => {
+                failure.next("mend the files above; `chaperone check` shows the same without starting")
+            }
+            AppError::Mapping(_) => {
+                failure.next("mend the query or the column; `chaperone check --database` shows the same")
+            }
             AppError::Connect(_) => failure.next("look at `sources` in the configuration"),
             AppError::Trail(_) => failure.next("nothing was answered and nothing of the trail was changed"),
             AppError::Bind(_) => failure.next("stop what listens there, or choose another address"),

@@ -76,13 +76,22 @@ impl DemoFolder {
     ///
     /// [`AppError`] names the file that could not be made.
     pub async fn furnish(&self, listen: SocketAddr, admin: SocketAddr) -> Result<(), AppError> {
-        self.database("app.db", APP).await?;
-        self.database("store.db", STORE).await?;
+        self.databases().await?;
         self.copy::<Policies>("policies")?;
         self.copy::<Schemas>("schemas")?;
         self.token("token")?;
         self.token("admin-token")?;
         self.write("chaperone.yaml", self.configuration(listen, admin).as_bytes(), 0o600)
+    }
+
+    /// Makes the two databases, where they are missing: the clinic as policies are tested against it.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] names the file that could not be made.
+    pub async fn databases(&self) -> Result<(), AppError> {
+        self.database("app.db", APP).await?;
+        self.database("store.db", STORE).await
     }
 
     /// Says where the process listens, for programs that start it on port 0.

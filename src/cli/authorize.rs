@@ -1,6 +1,16 @@
 //! `chaperone authorize`: decides one request.
 
-use super::{context::Context, exit::Exit, failure::Failure, question::QuestionArgs};
+use super::{
+    answer::{self, Detail},
+    bundle,
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::print,
+    question::{AnswerFormat, QuestionArgs, request_of},
+    remote, simulate,
+};
+use crate::clock::{Clock, SystemClock};
 
 const AFTER: &str = "\
 Examples:
@@ -23,6 +33,31 @@ pub(super) struct Args {
     pub(super) exit_code: bool,
 }
 
-pub(super) fn run(_args: Args, _context: &Context<'_>) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::CannotRun, "`chaperone authorize` is not built in"))
+pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let is_allow = decide(&args.question, Detail::Answer, context)?;
+    Ok(if args.exit_code && !is_allow { Exit::Denied } else { Exit::Done })
+}
+
+/// Decides, prints, and says whether it was an allow.
+pub(super) fn decide(args: &QuestionArgs, detail: Detail, context: &Context<'_>) -> Result<bool, Failure> {
+    let body = args.body()?;
+    if remote::is_remote(args) {
+        let answer = context.block_on(remote::ask(args, body))??;
+        match args.output {
+            AnswerFormat::Pretty => print(answer::remote_pretty(&answer))?,
+            AnswerFormat::Json => print(format_args!("{answer:#}"))?,
+        }
+        return Ok(answer::is_allow(&answer));
+    }
+    let request = request_of(body)?;
+    let config = context.offline_config(&args.config)?;
+    let bundle = bundle::load(&bundle::folders(None, None, &config))?;
+    let facts = simulate::configured_facts(&config)?;
+    let now = args.at.unwrap_or_else(|| SystemClock.now());
+    let simulated = context.block_on(simulate::ask(&bundle, &facts, &request, now))?;
+    match args.output {
+        AnswerFormat::Pretty => print(answer::pretty(&bundle, &simulated, now, detail))?,
+        AnswerFormat::Json => print(format_args!("{:#}", answer::as_json(&bundle, &simulated, now, detail)))?,
+    }
+    Ok(simulated.evaluation.decision.is_allow())
 }

@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use super::{exit::Exit, failure::Failure, output::say};
 use crate::{
-    config::{self, Environment, Flag, Input, Loaded, TelemetryConfig},
+    config::{self, Config, Environment, Flag, Input, Loaded, TelemetryConfig},
     telemetry::{self, InitError, Telemetry},
 };
 
@@ -42,6 +42,12 @@ fn setting(text: &str) -> Result<Flag, String> {
 impl<'a> Context<'a> {
     pub const fn new(environment: Environment, telemetry: &'a OnceLock<Telemetry>) -> Self {
         Self { environment, telemetry }
+    }
+
+    /// Reads the configuration for a command that serves nobody: what it warns of concerns a sidecar.
+    pub(super) fn offline_config(&self, args: &ConfigArgs) -> Result<Config, Failure> {
+        let input = Input { file: args.config.clone(), environment: self.environment.clone(), flags: args.set.clone() };
+        Ok(config::load(&input)?.config)
     }
 
     /// Reads the configuration and says its warnings.

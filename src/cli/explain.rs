@@ -1,6 +1,8 @@
 //! `chaperone explain`: decides one request and says why.
 
-use super::{context::Context, exit::Exit, failure::Failure, question::QuestionArgs};
+use super::{
+    answer::Detail, authorize::decide, context::Context, exit::Exit, failure::Failure, question::QuestionArgs,
+};
 
 const AFTER: &str = "\
 Examples:
@@ -20,6 +22,7 @@ pub(super) struct Args {
     pub(super) question: QuestionArgs,
 }
 
-pub(super) fn run(_args: Args, _context: &Context<'_>) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::CannotRun, "`chaperone explain` is not built in"))
+pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    decide(&args.question, Detail::Explanation, context)?;
+    Ok(Exit::Done)
 }

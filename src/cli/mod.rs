@@ -2,8 +2,11 @@
 //!
 //! One command a file: its arguments, then what it does. No rules live here; a command calls the room that knows.
 
+mod answer;
 mod audit;
 mod authorize;
+mod bundle;
+mod cases;
 mod check;
 mod completions;
 mod config;
@@ -16,7 +19,9 @@ mod healthcheck;
 mod man;
 mod output;
 mod question;
+mod remote;
 mod serve;
+mod simulate;
 mod test;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ mod judge;
 pub mod live;
 pub mod load;
 pub mod mapping_file;
+mod matched;
 pub mod nearest;
 pub mod plan;
 pub mod policies;

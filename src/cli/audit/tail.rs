@@ -1,0 +1,215 @@
+//! `chaperone audit tail`: the stored lines, as they are.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+use super::folder;
+use crate::{
+    audit::{Filter, Reader, StoredRecord, records},
+    cli::{
+        context::{ConfigArgs, Context},
+        exit::Exit,
+        failure::Failure,
+    },
+    domain::{Record, RecordKind},
+};
+
+const AFTER: &str = "\
+Examples:
+  chaperone audit tail -f /var/lib/chaperone/audit
+  chaperone audit tail --since 2026-03-10T00:00:00Z --tail 20
+
+Exit codes:
+  0  done
+  1  could not run";
+
+/// How many records are shown where nothing is asked for.
+const SHOWN: usize = 10;
+/// How often a running trail is looked at: the writer's own sync is no more frequent.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// Folder of the trail [default: the configured one]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Go on as records come
+    #[arg(short, long)]
+    follow: bool,
+    /// Only records from this instant on
+    #[arg(long, value_name = "INSTANT", conflicts_with = "between")]
+    since: Option<Timestamp>,
+    /// Only records from one instant up to, not including, another
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with = "follow")]
+    between: Vec<Timestamp>,
+    /// At most the last N records [default: 10; all with --since, --between or --lookup]
+    #[arg(long, value_name = "N")]
+    tail: Option<usize>,
+    /// Only the records of this decision, request or receipt (WRITER/SEQ)
+    #[arg(long, value_name = "ID")]
+    lookup: Option<String>,
+    /// How to print a record
+    #[arg(short, long, value_enum, default_value_t)]
+    output: RecordFormat,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum RecordFormat {
+    /// The stored bytes
+    #[default]
+    Jsonl,
+    /// A short line for people
+    Pretty,
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let dir = folder(args.dir.as_ref(), &args.config, context)?;
+    let last = print_stored(args, &dir)?;
+    if args.follow {
+        context.block_on(follow(args, &dir, last))??;
+    }
+    Ok(Exit::Done)
+}
+
+/// Where each writer's printed records end.
+type Printed = Vec<(std::sync::Arc<str>, u64)>;
+
+/// Prints what is there, and returns up to where.
+fn print_stored(args: &Args, dir: &Path) -> Result<Printed, Failure> {
+    let (from, to) = window(args);
+    let filter = Filter { since: from, tail: None, lookup: args.lookup.clone() };
+    let is_open = args.tail.is_none() && (from.is_some() || args.lookup.is_some());
+    let most = if is_open { usize::MAX } else { args.tail.unwrap_or(SHOWN) };
+    let mut waiting: VecDeque<StoredRecord> = VecDeque::new();
+    let mut printed = Printed::new();
+    for record in records(dir, filter).map_err(unread)? {
+        let record = record.map_err(unread)?;
+        if to.is_some_and(|to| instant(&record).is_none_or(|at| at >= to)) {
+            continue;
+        }
+        remember(&mut printed, &record);
+        if most == usize::MAX {
+            if !print_record(args.output, &record)? {
+                return Ok(printed);
+            }
+            continue;
+        }
+        waiting.push_back(record);
+        if waiting.len() > most {
+            waiting.pop_front();
+        }
+    }
+    for record in &waiting {
+        if !print_record(args.output, record)? {
+            break;
+        }
+    }
+    Ok(printed)
+}
+
+fn window(args: &Args) -> (Option<Timestamp>, Option<Timestamp>) {
+    match args.between.as_slice() {
+        [from, to] => (Some(*from), Some(*to)),
+        _ => (args.since, None),
+    }
+}
+
+fn remember(printed: &mut Printed, record: &StoredRecord) {
+    match printed.iter_mut().find(|(writer, _)| *writer == record.writer) {
+        Some((_, seq)) => *seq = (*seq).max(record.seq),
+        None => printed.push((record.writer.clone(), record.seq)),
+    }
+}
+
+/// Prints records as they come, until Ctrl-C or until nobody reads.
+async fn follow(args: &Args, dir: &Path, mut printed: Printed) -> Result<(), Failure> {
+    let mut reader = Reader::open(dir).map_err(unread)?;
+    loop {
+        while let Some(record) = reader.next_record().map_err(unread)? {
+            let is_known = printed.iter().any(|(writer, seq)| *writer == record.writer && *seq >= record.seq);
+            if is_known || !is_wanted(args, &record) {
+                continue;
+            }
+            remember(&mut printed, &record);
+            if !print_record(args.output, &record)? {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _interrupted = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
+/// The same filters for records that come later.
+fn is_wanted(args: &Args, record: &StoredRecord) -> bool {
+    let is_since = args.since.is_none_or(|since| instant(record).is_some_and(|at| at >= since));
+    is_since && args.lookup.as_deref().is_none_or(|id| has_id(record, id))
+}
+
+fn has_id(record: &StoredRecord, id: &str) -> bool {
+    if let Some((writer, seq)) = id.split_once('/') {
+        return *record.writer == *writer && seq.parse() == Ok(record.seq);
+    }
+    parsed(record)
+        .is_some_and(|record| record.decision_id.as_deref() == Some(id) || record.request_id.as_deref() == Some(id))
+}
+
+fn parsed(record: &StoredRecord) -> Option<Record> {
+    serde_json::from_slice(&record.line).ok()
+}
+
+fn instant(record: &StoredRecord) -> Option<Timestamp> {
+    parsed(record).map(|record| record.at)
+}
+
+/// Prints one record; false when nobody reads any more.
+fn print_record(format: RecordFormat, record: &StoredRecord) -> Result<bool, Failure> {
+    let line = match (format, parsed(record)) {
+        (RecordFormat::Pretty, Some(parsed)) => short(record, &parsed).into_bytes(),
+        (RecordFormat::Pretty, None) | (RecordFormat::Jsonl, _) => record.line.clone(),
+    };
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(&line).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::of(Exit::CannotRun, &error).because("the records cannot be written to stdout")),
+    }
+}
+
+/// `2026-03-10T15:00:00Z  #12  deny no_assignment  User/ana read Client/C4`.
+fn short(stored: &StoredRecord, record: &Record) -> String {
+    let decision = record.decision.map_or_else(|| kind(record.kind), |decision| decision.as_str());
+    let reason = record.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default();
+    let who = record.principal.as_ref().map(|who| format!("{}/{}", who.kind, who.id)).unwrap_or_default();
+    let action = record.action.as_deref().unwrap_or_default();
+    let on = record.resource.as_ref().map(|on| format!("{}/{}", on.kind, on.id)).unwrap_or_default();
+    format!("{}  #{}  {decision}{reason}  {who} {action} {on}", record.at, stored.seq).trim_end().to_owned()
+}
+
+const fn kind(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Decision => "decision",
+        RecordKind::Outcome => "outcome",
+        RecordKind::Grant => "grant",
+        RecordKind::Review => "review",
+        RecordKind::Admin => "admin",
+        RecordKind::Policy => "policy",
+        RecordKind::System => "system",
+    }
+}
+
+fn unread(error: crate::audit::ReadError) -> Failure {
+    Failure::of(Exit::CannotRun, &error)
+}

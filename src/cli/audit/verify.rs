@@ -1,0 +1,202 @@
+//! `chaperone audit verify`: is the trail whole?
+
+use std::{
+    io::{IsTerminal, stderr},
+    path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value as Json;
+
+use super::folder;
+use crate::{
+    audit::{self, Filter, Finding, Report, Verdict, VerifyError, VerifyOptions},
+    cli::{
+        bundle::plural,
+        context::{ConfigArgs, Context},
+        exit::Exit,
+        failure::Failure,
+        output::print,
+    },
+};
+
+const AFTER: &str = "\
+Examples:
+  chaperone audit verify
+  chaperone audit verify ./copy -o json
+
+Exit codes:
+  0  the trail is whole, as far as it is written
+  1  could not run
+  6  it is not; the first bad record is named";
+
+/// Work that takes longer than this is shown to be going on.
+const QUIET: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// Folder of the trail [default: the configured one]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The public key that checkpoints are verified with
+    #[arg(long, value_name = "VKEY")]
+    key: Option<PathBuf>,
+    /// The oldest segments may be missing, because they were pruned
+    #[arg(long)]
+    allow_pruned: bool,
+    /// How to print the outcome
+    #[arg(short, long, value_enum, default_value_t)]
+    output: VerifyFormat,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum VerifyFormat {
+    #[default]
+    Pretty,
+    Json,
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    if let Some(key) = &args.key {
+        // Saying "whole" to somebody who handed over a key would be taken for "signed".
+        return Err(Failure::new(Exit::CannotRun, "the trail holds no signatures that a key could verify")
+            .at(key.display().to_string())
+            .next("leave --key out: chain, sequence and seals are verified without it"));
+    }
+    let dir = folder(args.dir.as_ref(), &args.config, context)?;
+    let options = VerifyOptions { allow_pruned: args.allow_pruned };
+    let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    match args.output {
+        VerifyFormat::Pretty => print(words(&report, &dir))?,
+        VerifyFormat::Json => print(format_args!("{:#}", json(&report)?))?,
+    }
+    Ok(match report.verdict {
+        Verdict::Whole | Verdict::Open => Exit::Done,
+        Verdict::Damaged => Exit::TrailBroken,
+    })
+}
+
+/// Verifies on a thread of its own; on a terminal, what takes long moves.
+fn shown_going_on(dir: &Path, options: VerifyOptions) -> Result<Result<Report, VerifyError>, Failure> {
+    let (done, verified) = mpsc::channel();
+    let folder = dir.to_path_buf();
+    let work = move || done.send(audit::verify(&folder, options)).is_ok();
+    let thread = std::thread::Builder::new()
+        .name("verify".to_owned())
+        .spawn(work)
+        .map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    let ended = || Failure::new(Exit::CannotRun, "verifying panicked; this is a bug");
+    let outcome = match verified.recv_timeout(QUIET) {
+        Ok(outcome) => outcome,
+        Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+        Err(RecvTimeoutError::Timeout) => {
+            let bar = stderr().is_terminal().then(|| moving(dir));
+            let outcome = verified.recv().map_err(|_disconnected| ended())?;
+            if let Some(bar) = bar {
+                bar.finish_and_clear();
+            }
+            outcome
+        }
+    };
+    thread.join().map_err(|_panic| ended())?;
+    Ok(outcome)
+}
+
+fn moving(dir: &Path) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} verifying {msg} · {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(dir.display().to_string());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// One line for a whole trail; for a damaged one the first bad record, and what is still good.
+fn words(report: &Report, dir: &Path) -> String {
+    match report.first_bad() {
+        Some(finding) => damage(report, finding, dir),
+        None => whole(report),
+    }
+}
+
+fn whole(report: &Report) -> String {
+    let segments: usize = report.writers.iter().map(|writer| writer.segments).sum();
+    let chain = match report.verdict {
+        Verdict::Whole | Verdict::Damaged => "chain whole",
+        Verdict::Open => "chain whole up to an open end",
+    };
+    let encrypted: u64 = report.writers.iter().map(|writer| writer.encrypted_frames).sum();
+    let encrypted = if encrypted > 0 {
+        format!(" · {} verified as stored, not read", plural_u64(encrypted, "encrypted frame"))
+    } else {
+        String::new()
+    };
+    let mut text = format!(
+        "{} · {} · {chain}{encrypted} · signatures not checked: there are none",
+        plural(segments, "segment"),
+        plural_u64(report.records, "record")
+    );
+    for end in &report.open_ends {
+        let torn = if end.torn_bytes > 0 {
+            format!(", {} of a torn tail", plural_u64(end.torn_bytes, "byte"))
+        } else {
+            String::new()
+        };
+        text = format!("{text}\nwriter {} has not said that it ended: it runs, or it died{torn}", end.writer);
+    }
+    text
+}
+
+fn damage(report: &Report, finding: &Finding, dir: &Path) -> String {
+    let at = bad_instant(dir, finding).map(|at| format!(" ({at})")).unwrap_or_default();
+    let mut text = if finding.writer.is_empty() {
+        finding.detail.clone()
+    } else {
+        format!(
+            "segment {:06} of {}: record {}{at}: {}\neverything before {} verifies",
+            finding.segment, finding.writer, finding.seq, finding.detail, finding.seq
+        )
+    };
+    if let Some(beyond) = finding.last_seq_beyond {
+        text = format!(
+            "{text}; behind the damage stand {}, up to record {beyond}",
+            plural_u64(finding.frames_beyond, "whole frame")
+        );
+    }
+    let others = report.findings.len() - 1;
+    if others > 0 {
+        text = format!("{text}; {} more, see -o json", plural(others, "finding"));
+    }
+    format!("{text}\nsignatures not checked: there are none")
+}
+
+/// When the bad record, or the last good one before it, was written; as far as it can be read at all.
+fn bad_instant(dir: &Path, finding: &Finding) -> Option<String> {
+    let before = finding.seq.checked_sub(1)?;
+    [finding.seq, before].into_iter().find_map(|seq| {
+        let filter = Filter { lookup: Some(format!("{}/{seq}", finding.writer)), ..Filter::default() };
+        let record = audit::records(dir, filter).ok()?.next()?.ok()?;
+        let line: Json = serde_json::from_slice(&record.line).ok()?;
+        let at = line.get("at")?.as_str()?;
+        Some(if seq == finding.seq { at.to_owned() } else { format!("after {at}") })
+    })
+}
+
+fn json(report: &Report) -> Result<Json, Failure> {
+    let mut json = serde_json::to_value(report).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    if let Some(json) = json.as_object_mut() {
+        json.insert("signatures".to_owned(), "none".into());
+    }
+    Ok(json)
+}
+
+fn plural_u64(count: u64, word: &str) -> String {
+    plural(usize::try_from(count).unwrap_or(usize::MAX), word)
+}

@@ -1,5 +1,5 @@
 //! What the engine costs: loading a bundle, and answering on facts that are at hand.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a bench stops where it is wrong")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a bench stops where it is wrong")]
 
 mod shared;
 

@@ -1,6 +1,8 @@
 //! Random questions over the demo world: everybody, every record, verb, field, purpose and session, at instants near
 //! the windows. A seed gives the same questions always; a failing one is printed whole.
 
+use std::collections::BTreeMap;
+
 use chaperone::domain::{Mode, Request, Timestamp};
 use serde_json::json;
 
@@ -72,6 +74,8 @@ pub(crate) struct Draw {
     verbs: Vec<String>,
     actions: Vec<(String, Vec<String>)>,
     names: Vec<String>,
+    /// Groups that a record of the type answers for, the header included.
+    own: BTreeMap<String, Vec<String>>,
     dice: Dice,
 }
 
@@ -88,6 +92,16 @@ impl Draw {
                 .map(|(name, plain)| (name.to_string(), plain.on.keys().map(ToString::to_string).collect()))
                 .collect(),
             names: taxonomy.groups.keys().chain(columns).map(ToString::to_string).chain(["nope".into()]).collect(),
+            own: taxonomy
+                .types
+                .iter()
+                .map(|(kind, fields)| {
+                    let header = taxonomy.header.iter().filter(|_| fields.header.is_some());
+                    let groups = fields.groups.iter().map(|(group, _)| group);
+                    let groups = groups.chain(header.flat_map(|header| &header.groups));
+                    (kind.to_string(), groups.map(ToString::to_string).collect())
+                })
+                .collect(),
             dice: Dice::new(seed),
         }
     }
@@ -143,7 +157,9 @@ impl Draw {
             1 => asked.fields(&["*"]),
             _ => {
                 let count = *self.dice.of(&[1, 2, 5]);
-                let names: Vec<String> = (0..count).map(|_| self.dice.of(&self.names).clone()).collect();
+                let own = self.own.get(&asked.resource.kind).filter(|own| !own.is_empty() && self.dice.in_hundred(70));
+                let choices = own.unwrap_or(&self.names);
+                let names: Vec<String> = (0..count).map(|_| self.dice.of(choices).clone()).collect();
                 let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
                 names.push("id.pseudo");
                 asked.fields(&names)

@@ -41,8 +41,6 @@ pub struct Start {
     pub on_listening: OnListening,
 }
 
-type OnListening = Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send>;
-
 /// The rooms of a running process, shared by listeners and workers.
 pub(super) struct House {
     pub(super) config: Config,

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     audit::{AppendError, Recorded, Trail},
     clock::Clock,
-    domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, request::Caller},
+    domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, record::code_word, request::Caller},
     engine::{Bundle, live::Live, question::Question},
     entities::{Asking, Facts},
     telemetry::{CacheUse, Chain, Metrics},
@@ -45,6 +45,8 @@ pub struct Authorizer {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     settings: Settings,
+    /// Looking for an old decision reads the folder: one at a time, so that reports cannot crowd out decisions.
+    lookup: tokio::sync::Mutex<()>,
 }
 
 /// What an operator sets about decisions.
@@ -75,7 +77,7 @@ impl Authorizer {
         metrics: Metrics,
         settings: Settings,
     ) -> Self {
-        Self { live, facts, trail, clock, metrics, settings }
+        Self { live, facts, trail, clock, metrics, settings, lookup: tokio::sync::Mutex::new(()) }
     }
 
     /// Decides `request`, records the decision and only then returns it.
@@ -85,7 +87,7 @@ impl Authorizer {
     /// [`AuthorizeError`] if nobody decided or the record could not be written; the caller of the API gets a 503.
     #[tracing::instrument(name = "chaperone.evaluate", skip_all, fields(
         chaperone.decision.id = %request.decision_id, chaperone.decision.result, chaperone.decision.reason,
-        chaperone.policy.revision, chaperone.action = %request.action, chaperone.resource.type = %request.resource.kind,
+        chaperone.policy.revision, chaperone.action = %code_word(&request.action), chaperone.resource.type = %code_word(&request.resource.kind),
     ))]
     pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
         let started = self.clock.elapsed();
@@ -155,7 +157,7 @@ impl Authorizer {
         }
         for policy in &evaluation.policy_errors {
             self.metrics.policy_failed(policy);
-            tracing::error!(policy = %policy, action = %request.action, "a policy failed to evaluate: denied");
+            tracing::error!(policy = %policy, action = %code_word(&request.action), "a policy failed to evaluate: denied");
         }
     }
 
@@ -167,6 +169,7 @@ impl Authorizer {
     /// [`OutcomeError::Unknown`] if this caller never got that decision.
     pub async fn outcome(&self, outcome: Outcome, caller: &Caller) -> Result<Recorded<()>, OutcomeError> {
         let (trail, id) = (Arc::clone(&self.trail), outcome.decision_id.clone());
+        let _one_at_a_time = self.lookup.lock().await;
         // An older decision is looked for in the folder.
         let found = tokio::task::spawn_blocking(move || trail.decision(&id))
             .await

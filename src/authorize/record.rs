@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::domain::{
     Evaluation, Outcome, Record, RecordKind, Request,
     evaluation::Fields,
-    record::{FREE_TEXT_CHARS_MAX, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord},
+    record::{FREE_TEXT_CHARS_MAX, code_word, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord},
     request::Caller,
 };
 
@@ -22,14 +22,14 @@ pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, late
     record.trace_id.clone_from(&request.trace_id);
     record.caller = Some(request.caller.display_name().to_owned());
     record.principal = Some(PrincipalRecord {
-        kind: request.subject.kind.clone(),
+        kind: code_word(&request.subject.kind),
         id: request.subject.id.clone(),
         roles: evaluation.subject.roles.clone(),
     });
     record.tenant.clone_from(&evaluation.subject.tenant);
-    record.action = Some(request.action.clone());
+    record.action = Some(code_word(&request.action));
     record.crud = evaluation.subject.crud;
-    record.resource = Some(ResourceRecord { kind: request.resource.kind.clone(), id: request.resource.id.clone() });
+    record.resource = Some(ResourceRecord { kind: code_word(&request.resource.kind), id: request.resource.id.clone() });
     record.client.clone_from(&evaluation.subject.client);
     record.fields = fields(request, evaluation.fields.as_ref());
     record.decision = Some(evaluation.decision);
@@ -77,8 +77,10 @@ pub(super) fn of_outcome(outcome: &Outcome, caller: &Caller, mut record: Record)
 }
 
 fn fields(request: &Request, fields: Option<&Fields>) -> Option<FieldsRecord> {
-    let requested = request.fields.clone()?;
-    let told = fields.cloned().unwrap_or_default();
+    let words = |names: Vec<String>| names.iter().map(|name| code_word(name)).collect::<Vec<_>>();
+    let requested = words(request.fields.clone()?);
+    let mut told = fields.cloned().unwrap_or_default();
+    told.deny = told.deny.into_iter().map(|(name, reason)| (code_word(&name), reason)).collect();
     Some(FieldsRecord { requested, allowed: told.allow, masked: told.mask.into_keys().collect(), denied: told.deny })
 }
 

@@ -179,7 +179,8 @@ pub enum Shape {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     Column(usize, Scalar),
-    /// One member for each word of a list column; an empty list stands for each of `when_empty`.
+    /// One member for each word of a list column; an empty list, or one with a word that is not
+    /// among them, stands for each of `when_empty`.
     Each {
         column: usize,
         scalar: Scalar,
@@ -225,6 +226,9 @@ pub enum Test {
     Equals(Operand),
     /// The cell is an instant later than the operand's.
     After(Operand),
+    /// The same, and it also holds where the question has no such instant: for bars, which must not be lost by what is
+    /// unknown.
+    AfterOrUnknown(Operand),
 }
 
 /// What a filter may compare with: facts about the two entities of the question, never what the caller says.

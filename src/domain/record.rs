@@ -16,6 +16,19 @@ pub const RECORD_VERSION: u32 = 1;
 /// The longest free text a record keeps (`access_reason`, disclosure texts), in characters.
 pub const FREE_TEXT_CHARS_MAX: usize = 500;
 
+/// The longest name of an action, a type, a field or a context key that a record keeps, in characters.
+pub const WORD_CHARS_MAX: usize = 64;
+
+/// A name that a caller chose, fit for a record, a log or a span: what is not shaped like a name may be somebody's.
+pub fn code_word(word: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '*' | '/' | '\u{b7}' | '…');
+    if word.chars().count() <= WORD_CHARS_MAX && word.chars().all(is_name) {
+        word.to_owned()
+    } else {
+        "(not a name)".to_owned()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordKind {

@@ -68,7 +68,9 @@ fn part_values(part: &Part, row: &Row) -> Result<Vec<Value>, ProjectError> {
         },
         Part::Each { column, scalar, when_empty } => match row.cells.get(*column) {
             Some(Cell::List(words)) => {
-                let words = if words.is_empty() { when_empty } else { words };
+                // A bar that names what nobody knows bars the whole: it was meant to bar something.
+                let is_understood = when_empty.is_empty() || words.iter().all(|word| when_empty.contains(word));
+                let words = if words.is_empty() || !is_understood { when_empty } else { words };
                 words
                     .iter()
                     .map(|word| scalar_value(&Cell::Text(word.clone()), scalar)?.ok_or_else(|| wrong(*column)))

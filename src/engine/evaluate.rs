@@ -180,8 +180,8 @@ impl Bundle {
                 vec![(String::new(), Ok(Ask { verb: action.clone(), group: None, asked: None, plain: true }))]
             }
             Asked::Plain { action, group } => {
-                let ask =
-                    Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
+                // A label changes what is signed or deleted as it changes what is read.
+                let ask = Ask { plain: true, ..ask(action, group) };
                 vec![(String::new(), Ok(ask))]
             }
             Asked::Groups { verb, names: None } => {

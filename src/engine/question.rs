@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::bundle::Bundle;
 use crate::domain::{
     EntityRef, Mode, Reason, Request, SlicePlan, Tier, Value,
+    record::code_word,
     projection::{ProjectError, uid},
 };
 
@@ -216,7 +217,7 @@ fn bounded(names: Vec<String>) -> Vec<String> {
         Some((end, _)) => name.get(..end).map(str::to_owned).unwrap_or_default(),
         None => name,
     };
-    let mut kept: Vec<String> = names.into_iter().take(IGNORED_MAX).map(cut).collect();
+    let mut kept: Vec<String> = names.into_iter().take(IGNORED_MAX).map(|name| code_word(&cut(name))).collect();
     if more > 0 {
         kept.push(format!("…{more} more"));
     }
@@ -231,13 +232,18 @@ pub enum ContextKind {
     Text,
 }
 
+/// Stands for a dot that the caller wrote inside a key.
+const DOT_IN_KEY: &str = "\u{b7}";
+
 /// One level of nesting is all that a caller may say (`session.mfa`, `action.soft`).
 fn flatten<'a>(prefix: &str, map: &'a serde_json::Map<String, Json>, out: &mut Vec<(String, &'a Json)>) {
     for (key, value) in map {
         match value {
-            Json::Object(inner) if prefix.is_empty() => flatten(&format!("{key}."), inner, out),
+            Json::Object(inner) if prefix.is_empty() && !key.contains('.') => flatten(&format!("{key}."), inner, out),
             Json::Null => {}
             Json::Object(_) | Json::Array(_) | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+                // A key with a dot of its own would pass for a nested one, beside the real one: it is nobody's.
+                let key = if key.contains('.') { key.replace('.', DOT_IN_KEY) } else { key.clone() };
                 out.push((format!("{prefix}{key}"), value));
             }
         }

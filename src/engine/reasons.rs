@@ -152,7 +152,8 @@ pub struct FactRemedy {
     pub reasons: BTreeMap<Arc<str>, Vec<Arc<str>>>,
 }
 
-/// A row that does not exist. Values may be `$principal`, `$opens`, `$reason`.
+/// A row that does not exist. Values may be `$principal`, `$opens`, `$reason`, `$later` (an
+/// instant beyond the reuse of any answer).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suppose {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::EntityUid;
+use jiff::SignedDuration;
 
 use super::{
     bundle::Bundle,
@@ -11,6 +12,9 @@ use super::{
     reasons::{ContextRemedy, FactRemedy, Opens},
 };
 use crate::domain::{Loaded, Remedy, Slice, Value, slice::Row, value::Cell};
+
+/// How long a supposed grant would run.
+const LATER: SignedDuration = SignedDuration::from_hours(1);
 
 impl Bundle {
     /// The remedies for a denied question, in a fixed order. None for those who act in no tenant: a way on is for the
@@ -166,6 +170,8 @@ impl Bundle {
                 Some("$principal") => Cell::Text(AsRef::<str>::as_ref(judge.question.principal.id()).into()),
                 Some("$opens") => Cell::List(opens.into()),
                 Some("$reason") => Cell::Text(reason.into()),
+                // Longer than any answer may be reused.
+                Some("$later") => Cell::Instant(judge.now.saturating_add(LATER).unwrap_or(judge.now)),
                 Some(text) => Cell::Text(text.into()),
                 None => Cell::Null,
             })

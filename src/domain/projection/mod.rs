@@ -354,6 +354,10 @@ impl<'a> View<'a> {
                         (Cell::Instant(at), Some(Cell::Instant(other))) => at > other,
                         _ => false,
                     },
+                    Test::AfterOrUnknown(operand) => match (cell, self.resource_cell(operand)) {
+                        (Cell::Instant(at), Some(Cell::Instant(other))) => at > other,
+                        (_, known) => known.is_none(),
+                    },
                 }
             })
         })

@@ -67,7 +67,7 @@ fn bound_at(bound: &Bound, cells: &[Cell]) -> Option<Timestamp> {
     let Some(column) = bound.plus_years else { return Some(at) };
     let Some(Cell::Int(years)) = cells.get(column) else { return None };
     // Calendar years in UTC: 29 February plus one year is 28 February.
-    let zoned = at.to_zoned(TimeZone::UTC).checked_add((*years).years()).ok()?;
+    let zoned = at.to_zoned(TimeZone::UTC).checked_add(jiff::Span::new().try_years(*years).ok()?).ok()?;
     Some(zoned.timestamp())
 }
 
@@ -90,7 +90,7 @@ fn static_match(filter: &Filter, cells: &[Cell]) -> bool {
             (Test::Is(wanted), Some(cell)) => cell == wanted,
             (Test::IsNot(wanted), Some(cell)) => cell != wanted,
             (Test::OneOf(wanted), Some(cell)) => wanted.contains(cell),
-            (Test::Equals(_) | Test::After(_), _) | (_, None) => false,
+            (Test::Equals(_) | Test::After(_) | Test::AfterOrUnknown(_), _) | (_, None) => false,
         })
     })
 }

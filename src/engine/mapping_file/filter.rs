@@ -97,9 +97,12 @@ fn test(cx: &mut Reading<'_>, node: &Node) -> Option<(Option<CellKind>, Test)> {
             Some((kinds.first().copied(), Test::OneOf(cells)))
         }
         Yaml::Map(_) => {
-            let fields = Fields::of(node, "a comparison", &["after", "not"], &mut cx.report)?;
+            let fields = Fields::of(node, "a comparison", &["after", "after_or_unknown", "not"], &mut cx.report)?;
             if let Some(after) = fields.get("after") {
                 return Some((Some(CellKind::Instant), Test::After(operand(cx, after, CellKind::Instant)?)));
+            }
+            if let Some(after) = fields.get("after_or_unknown") {
+                return Some((Some(CellKind::Instant), Test::AfterOrUnknown(operand(cx, after, CellKind::Instant)?)));
             }
             let not = fields.need("not", "a comparison", &mut cx.report)?;
             let (kind, cell) = cell(cx, not)?;
@@ -187,7 +190,7 @@ pub(super) fn window(cx: &mut Reading<'_>, node: &Node, columns: &mut Columns) -
 /// A filter of a window: the row is judged by itself.
 fn row_filter(cx: &mut Reading<'_>, node: Option<&Node>, columns: &mut Columns) -> Option<Filter> {
     let found = filter(cx, node, columns)?;
-    let asks = found.0.iter().flatten().any(|(_, test)| matches!(test, Test::Equals(_) | Test::After(_)));
+    let asks = found.0.iter().flatten().any(|(_, test)| matches!(test, Test::Equals(_) | Test::After(_) | Test::AfterOrUnknown(_)));
     if let (true, Some(node)) = (asks, node) {
         cx.report.error(node.at, "a window is judged by the row alone: no fact about the question can stand here");
     }

@@ -8,8 +8,9 @@ use std::{
 
 use chaperone::{
     audit::{Trail, TrailConfig},
-    authorize::Authorizer,
+    authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
+    domain::Tier,
     engine::{Bundle, live::Live, load::BundlePaths},
     entities::Facts,
     telemetry::Metrics,
@@ -51,7 +52,11 @@ impl Authorizing {
             Arc::new(Trail::open(config, Arc::clone(&clock)).unwrap()),
             clock,
             Metrics::local().unwrap(),
-            Duration::from_secs(20),
+            Settings {
+                staleness: Duration::from_secs(20),
+                durability: Tier::Process,
+                durability_of_changes: Tier::Disk,
+            },
         ));
         Self { authorizer, trail, _world: world }
     }

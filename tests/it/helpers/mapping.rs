@@ -58,7 +58,6 @@ fn tenant() -> EntityMapping {
 fn user() -> EntityMapping {
     let roles = Relation {
         window: Some(Window {
-            to_null_is_over: false,
             from: Some(Bound { column: 3, plus: jiff::SignedDuration::ZERO, plus_years: None }),
             from_null_is_open: false,
             to: Some(Bound { column: 4, plus: jiff::SignedDuration::ZERO, plus_years: None }),

@@ -10,6 +10,8 @@
 
 mod charts;
 mod cli;
+mod cli_audit;
+mod cli_policies;
 mod connections;
 mod facts;
 mod facts_cells;

@@ -62,7 +62,6 @@ fn clinic() -> tempfile::TempDir {
     folder
 }
 
-#[expect(clippy::disallowed_types, reason = "the shipped scripts of the demo")]
 async fn run_sql(connection: &mut sqlx::SqliteConnection, sql: String) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
 }

@@ -128,8 +128,8 @@ pub(super) fn as_json(bundle: &Bundle, simulated: &Simulated, now: Timestamp, de
         .into_iter()
         .map(|told| {
             let mut policy = json!(told.policy);
-            if detail == Detail::Explanation {
-                policy["place"] = told.place.into();
+            if let Some(policy) = policy.as_object_mut().filter(|_| detail == Detail::Explanation) {
+                policy.insert("place".to_owned(), told.place.into());
             }
             policy
         })
@@ -144,14 +144,16 @@ pub(super) fn as_json(bundle: &Bundle, simulated: &Simulated, now: Timestamp, de
         "not_after": evaluation.not_after,
         "revisions": { "policies": evaluation.policies_revision, "facts": evaluation.facts_revision },
     });
-    if detail == Detail::Explanation {
+    if let Some(chaperone) = chaperone.as_object_mut().filter(|_| detail == Detail::Explanation) {
         let looked_at = simulated.facts.as_ref().map(|(_, slice)| entities(slice)).unwrap_or_default();
-        chaperone["entities"] = looked_at.into_iter().map(|(entity, _)| entity).collect();
-        chaperone["ignored"] = json!(evaluation.ignored);
-        chaperone["grant"] = json!(evaluation.grant);
-        chaperone["would_have_been_allowed"] = json!(evaluation.would_have_been_allowed);
-        chaperone["policy_errors"] = json!(evaluation.policy_errors);
-        chaperone["facts_error"] = json!(simulated.unread.as_ref().map(ToString::to_string));
+        let looked_at: Vec<String> = looked_at.into_iter().map(|(entity, _)| entity).collect();
+        chaperone.insert("entities".to_owned(), json!(looked_at));
+        chaperone.insert("ignored".to_owned(), json!(evaluation.ignored));
+        chaperone.insert("grant".to_owned(), json!(evaluation.grant));
+        chaperone.insert("would_have_been_allowed".to_owned(), json!(evaluation.would_have_been_allowed));
+        chaperone.insert("policy_errors".to_owned(), json!(evaluation.policy_errors));
+        let unread = simulated.unread.as_ref().map(ToString::to_string);
+        chaperone.insert("facts_error".to_owned(), json!(unread));
     }
     json!({
         "schema_version": 1,

@@ -12,6 +12,8 @@
 mod answers;
 mod charts;
 mod cli;
+mod cli_audit;
+mod cli_policies;
 mod connections;
 mod docs;
 mod ends;

@@ -187,6 +187,10 @@ impl CaseFile {
                 );
             }
             for check in &case.checks {
+                if [&check.who, &check.action, &check.on].into_iter().any(|list| list.words().is_empty()) {
+                    let hint = "`who`, `action` and `on` each name at least one".to_owned();
+                    complain("a check with an empty list asks nothing".into(), Some(hint));
+                }
                 for word in check.who.words().iter().filter(|word| self.principal(word).is_none()) {
                     let hint = suggest(word, self.principals.keys().map(String::as_str));
                     complain(format!("principal `{word}` is neither named above nor written `Type/id`"), Some(hint));
@@ -264,6 +268,13 @@ mod tests {
             format!("{HEAD}cases:\n- name: one\n  checks:\n  - {{ who: anna, action: read, on: N1, expect: allow }}\n");
         let problems = read(&text).unwrap_err().to_string();
         assert!(problems.contains("did you mean `ana`?") && problems.contains("resource `N1`"), "{problems}");
+    }
+
+    #[test]
+    fn a_check_that_would_ask_nothing_is_refused() {
+        let text =
+            format!("{HEAD}cases:\n- name: one\n  checks:\n  - {{ who: ana, action: read, on: [], expect: deny }}\n");
+        assert!(read(&text).unwrap_err().to_string().contains("asks nothing"));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use crate::domain::{
     Evaluation, Outcome, Record, RecordKind, Request,
     evaluation::Fields,
-    record::{FREE_TEXT_CHARS_MAX, code_word, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord},
+    record::{
+        FREE_TEXT_CHARS_MAX, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord, code_word,
+    },
     request::Caller,
 };
 

@@ -21,7 +21,8 @@ pub const WORD_CHARS_MAX: usize = 64;
 
 /// A name that a caller chose, fit for a record, a log or a span: what is not shaped like a name may be somebody's.
 pub fn code_word(word: &str) -> String {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '*' | '/' | '\u{b7}' | '…');
+    let is_name =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '*' | '/' | '\u{b7}' | '…');
     if word.chars().count() <= WORD_CHARS_MAX && word.chars().all(is_name) {
         word.to_owned()
     } else {

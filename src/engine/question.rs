@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use super::bundle::Bundle;
 use crate::domain::{
     EntityRef, Mode, Reason, Request, SlicePlan, Tier, Value,
-    record::code_word,
     projection::{ProjectError, uid},
+    record::code_word,
 };
 
 /// What is asked, before any fact is known.

@@ -23,7 +23,7 @@ mod facts_check;
 mod facts_faults;
 mod helpers;
 mod outage;
+mod properties;
 mod receipts;
 mod reload;
-mod properties;
 mod wire;

@@ -190,7 +190,11 @@ pub(super) fn window(cx: &mut Reading<'_>, node: &Node, columns: &mut Columns) -
 /// A filter of a window: the row is judged by itself.
 fn row_filter(cx: &mut Reading<'_>, node: Option<&Node>, columns: &mut Columns) -> Option<Filter> {
     let found = filter(cx, node, columns)?;
-    let asks = found.0.iter().flatten().any(|(_, test)| matches!(test, Test::Equals(_) | Test::After(_) | Test::AfterOrUnknown(_)));
+    let asks = found
+        .0
+        .iter()
+        .flatten()
+        .any(|(_, test)| matches!(test, Test::Equals(_) | Test::After(_) | Test::AfterOrUnknown(_)));
     if let (true, Some(node)) = (asks, node) {
         cx.report.error(node.at, "a window is judged by the row alone: no fact about the question can stand here");
     }

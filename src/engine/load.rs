@@ -25,7 +25,7 @@ use super::{
     reasons::Reasons,
     reasons_check,
     schema::{BuiltSchema, Classes, build_schema},
-    schema_types::{SchemaTypes, Type},
+    schema_shape::{SchemaShape, Type},
     source::Sources,
     taxonomy_file::{FieldsFile, parse_fields},
     validated::{mark_validated, was_validated},
@@ -94,7 +94,7 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
         None => Reasons::default(),
     };
     let fields = fields.unwrap_or_else(FieldsFile::empty);
-    let types = SchemaTypes::from_text(&schema.text).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
+    let types = SchemaShape::from_text(&schema.text).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
     let mapping = read_mapping(sources, &types, &fields, &mut problems);
     if let Some(file) = &sources.reasons {
         let known = reasons_check::Known { types: &types, mapping: &mapping.mapping, taxonomy: &fields.taxonomy };
@@ -119,7 +119,7 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
 
 fn read_mapping(
     sources: &Sources,
-    types: &SchemaTypes,
+    types: &SchemaShape,
     fields: &FieldsFile,
     problems: &mut Vec<Problem>,
 ) -> MappingFile {
@@ -149,7 +149,7 @@ struct Parts<'a> {
     fields: FieldsFile,
     reasons: Reasons,
     mapping: MappingFile,
-    types: SchemaTypes,
+    types: SchemaShape,
 }
 
 fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {

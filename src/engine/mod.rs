@@ -29,7 +29,7 @@ pub mod reasons;
 pub mod reasons_check;
 mod remedies;
 pub mod schema;
-pub mod schema_types;
+pub mod schema_shape;
 pub mod source;
 pub mod taxonomy;
 pub mod taxonomy_file;

@@ -10,7 +10,7 @@ use super::{
     mapping_file::nearest,
     problem::{Problem, Problems},
     reasons::{FactRemedy, Reasons},
-    schema_types::{SchemaTypes, Type},
+    schema_shape::{SchemaShape, Type},
     taxonomy::Taxonomy,
 };
 use crate::domain::mapping::Mapping;
@@ -18,7 +18,7 @@ use crate::domain::mapping::Mapping;
 /// What `reasons` may name.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    pub types: &'a SchemaTypes,
+    pub types: &'a SchemaShape,
     pub mapping: &'a Mapping,
     pub taxonomy: &'a Taxonomy,
 }
@@ -219,7 +219,7 @@ mod tests {
         let schema = fs::read_to_string(root.join("schemas/clinic.cedarschema")).unwrap();
         let schema =
             format!("{schema} action look appliesTo {{ principal: User, resource: Note, context: RequestContext }};");
-        let types = SchemaTypes::from_text(&schema).unwrap();
+        let types = SchemaShape::from_text(&schema).unwrap();
         let mut taxonomy = Taxonomy::default();
         for group in GROUPS.split_whitespace() {
             taxonomy

@@ -115,7 +115,7 @@ fn ask_on(doors: &Doors, caller: usize, heard: &Mutex<Vec<Heard>>, is_over: &Ato
     let question = ana_reads();
     let (mut tcp, mut unix) = (doors.tcp(), doors.unix());
     while !is_over.load(Ordering::Acquire) {
-        let told = if caller % 2 == 0 { tcp.ask(&question) } else { unix.ask(&question) };
+        let told = if caller.is_multiple_of(2) { tcp.ask(&question) } else { unix.ask(&question) };
         heard.lock().unwrap().push(Heard::of(&told.expect("every question is answered")));
     }
 }

@@ -76,7 +76,7 @@ fn ask(doors: &Doors, caller: usize, kept: &Mutex<Vec<Receipt>>, answers: &Atomi
     let question = ana_reads();
     let (mut tcp, mut unix) = (doors.tcp(), doors.unix());
     loop {
-        let told = if caller % 2 == 0 { tcp.ask(&question) } else { unix.ask(&question) };
+        let told = if caller.is_multiple_of(2) { tcp.ask(&question) } else { unix.ask(&question) };
         // Killed before the whole answer was here: that caller holds nothing.
         let Ok(told) = told else { return };
         assert_eq!(told.status, 200, "{}", told.body);

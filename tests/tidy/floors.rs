@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Usable from floor 1 up; they themselves stand on the domain alone.
-const WALLS: [&str; 3] = ["clock", "config", "telemetry"];
+const WALLS: [&str; 4] = ["clock", "config", "telemetry", "watch"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {

@@ -1,3 +1,5 @@
+//! Tests of `projection`.
+
 use super::*;
 use crate::domain::{
     Freshness,

@@ -1,3 +1,5 @@
+//! Tests of `window`.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `check`.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `guard`.
+
 use std::{path::PathBuf, sync::Arc};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `index`.
+
 use std::collections::HashSet;
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, Schema};

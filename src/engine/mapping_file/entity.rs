@@ -17,7 +17,7 @@ use crate::{
         Value,
         mapping::{Attribute, CellKind, EntityMapping, Parent, ParentId, Query, Scalar, Source},
     },
-    engine::schema_types::{EntityType, Field, Type},
+    engine::schema_shape::{EntityType, Field, Type},
 };
 
 const ENTITY: [&str; 6] = ["source", "query", "columns", "attributes", "parents", "relations"];

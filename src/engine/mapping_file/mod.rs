@@ -13,7 +13,7 @@ mod tests;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use super::{problem::Problems, schema_types::SchemaTypes, taxonomy::Taxonomy};
+use super::{problem::Problems, schema_shape::SchemaShape, taxonomy::Taxonomy};
 use crate::domain::mapping::{CellKind, Mapping, Tenancy};
 use node::{Fields, Node, Place, Report, Yaml};
 
@@ -32,7 +32,7 @@ pub struct MappingFile {
 /// # Errors
 ///
 /// Every problem of the file, each with its line.
-pub fn read(file: &Path, text: &str, types: &SchemaTypes, taxonomy: &Taxonomy) -> Result<MappingFile, Problems> {
+pub fn read(file: &Path, text: &str, types: &SchemaShape, taxonomy: &Taxonomy) -> Result<MappingFile, Problems> {
     let mut cx = Reading {
         report: Report::new(file, text),
         types,
@@ -51,7 +51,7 @@ pub fn read(file: &Path, text: &str, types: &SchemaTypes, taxonomy: &Taxonomy) -
 /// One file being read.
 struct Reading<'a> {
     report: Report<'a>,
-    types: &'a SchemaTypes,
+    types: &'a SchemaShape,
     taxonomy: &'a Taxonomy,
     shared: Vec<(String, Node)>,
     tenancy: Option<TenancyDraft>,

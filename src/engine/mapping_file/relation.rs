@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::mapping::{Attribute, CellKind, Parent, Part, Relation, Rows, Selection, Shape, Source},
-    engine::schema_types::Type,
+    engine::schema_shape::Type,
 };
 
 const RELATION: [&str; 12] =

@@ -1,3 +1,5 @@
+//! Tests of `mapping_file`.
+
 use std::{fs, path::PathBuf};
 
 use super::*;
@@ -9,11 +11,11 @@ use crate::{
     engine::taxonomy::Group,
 };
 
-fn shipped() -> (String, SchemaTypes, Taxonomy) {
+fn shipped() -> (String, SchemaShape, Taxonomy) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas");
     let text = fs::read_to_string(folder.join("clinic.entities.yaml")).unwrap();
     let schema = fs::read_to_string(folder.join("clinic.cedarschema")).unwrap();
-    (text, SchemaTypes::from_text(&schema).unwrap(), groups(&["clin.note", "contact"]))
+    (text, SchemaShape::from_text(&schema).unwrap(), groups(&["clin.note", "contact"]))
 }
 
 fn groups(names: &[&str]) -> Taxonomy {
@@ -68,7 +70,7 @@ entities:
 ";
 
 fn read_text(text: &str) -> Result<MappingFile, Problems> {
-    read(Path::new("box.entities.yaml"), text, &SchemaTypes::from_text(SCHEMA).unwrap(), &groups(&["a", "b"]))
+    read(Path::new("box.entities.yaml"), text, &SchemaShape::from_text(SCHEMA).unwrap(), &groups(&["a", "b"]))
 }
 
 /// The messages of a mapping in which `from` was replaced.

@@ -23,7 +23,7 @@ use super::{
     actions::{Actions, environments},
     bundle::Environment,
     reasons::Reasons,
-    schema_types::SchemaTypes,
+    schema_shape::SchemaShape,
     taxonomy::Taxonomy,
 };
 use crate::domain::{EntityPlan, Reason, SlicePlan, mapping::Mapping};
@@ -46,7 +46,7 @@ pub enum PlanError {
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     pub schema: &'a Schema,
-    pub types: &'a SchemaTypes,
+    pub types: &'a SchemaShape,
     pub mapping: &'a Mapping,
     pub reasons: &'a Reasons,
     pub taxonomy: &'a Taxonomy,

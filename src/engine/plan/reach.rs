@@ -12,12 +12,12 @@ use crate::{
         EntityPlan, SlicePlan,
         mapping::{Attribute, EntityMapping, Mapping},
     },
-    engine::schema_types::{SchemaTypes, Type},
+    engine::schema_shape::{SchemaShape, Type},
 };
 
 #[derive(Clone, Copy)]
 pub(super) struct World<'a> {
-    pub(super) types: &'a SchemaTypes,
+    pub(super) types: &'a SchemaShape,
     pub(super) mapping: &'a Mapping,
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `plan`.
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use cedar_policy::{Context, Entities, EntityUid, PolicySet, Request, Schema};
@@ -14,14 +16,14 @@ use crate::{
         index::PolicyIndex,
         mapping_file,
         reasons::{Deadline, Refinement},
-        schema_types::Type,
+        schema_shape::Type,
     },
 };
 
 /// The shipped schema with one action for every type of resource.
 struct Shipped {
     schema: Schema,
-    types: SchemaTypes,
+    types: SchemaShape,
     mapping: Mapping,
     reasons: Reasons,
     taxonomy: Taxonomy,
@@ -31,14 +33,14 @@ impl Shipped {
     fn new() -> Self {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let text = fs::read_to_string(folder.join("clinic.cedarschema")).unwrap();
-        let types = SchemaTypes::from_text(&text).unwrap();
+        let types = SchemaShape::from_text(&text).unwrap();
         let resources: Vec<_> = types.entities.keys().map(|kind| &**kind).collect();
         let text = format!(
             "{text}\naction look, touch in [any] appliesTo {{ principal: User, resource: [{}], context: RequestContext }};\naction any;",
             resources.join(", ")
         );
         let (schema, _) = Schema::from_cedarschema_str(&text).unwrap();
-        let types = SchemaTypes::from_text(&text).unwrap();
+        let types = SchemaShape::from_text(&text).unwrap();
         let taxonomy = Taxonomy::default();
         let file = folder.join("clinic.entities.yaml");
         let mapping =
@@ -177,7 +179,7 @@ fn limits_and_lapsed_facts_are_planned_beside_the_policies() {
 }
 
 /// Every path of attributes up to three steps from a root, with its type.
-fn paths(types: &SchemaTypes, from: &str, kind: &str, steps: usize, found: &mut Vec<(String, Type)>) {
+fn paths(types: &SchemaShape, from: &str, kind: &str, steps: usize, found: &mut Vec<(String, Type)>) {
     for (name, field) in &types.entities[kind].attributes {
         let path = format!("{from}.{name}");
         if let (Type::Entity(kind), 1..) = (&field.kind, steps) {

@@ -1,3 +1,5 @@
+//! Tests of `policies`.
+
 use super::*;
 
 fn file(name: &str, text: &str) -> TextFile {

@@ -1,3 +1,5 @@
+//! Tests of `probes`.
+
 use std::path::Path as FilePath;
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::{
         mapping::{CellKind, Mapping},
         projection::uid,
     },
-    engine::{mapping_file, schema_types::SchemaTypes, taxonomy::Taxonomy},
+    engine::{mapping_file, schema_shape::SchemaShape, taxonomy::Taxonomy},
 };
 
 const SCHEMA: &str = "
@@ -40,7 +42,7 @@ entities:
 ";
 
 fn mapping() -> Mapping {
-    let types = SchemaTypes::from_text(SCHEMA).unwrap();
+    let types = SchemaShape::from_text(SCHEMA).unwrap();
     mapping_file::read(FilePath::new("m.yaml"), MAPPING, &types, &Taxonomy::default())
         .unwrap_or_else(|problems| panic!("{problems}"))
         .mapping

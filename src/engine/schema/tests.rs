@@ -1,3 +1,5 @@
+//! Tests of `schema`.
+
 use std::{path::PathBuf, sync::Arc};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `source`.
+
 use std::{io::Write, os::unix::fs::symlink};
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Tests of `taxonomy_file`.
+
 use std::path::PathBuf;
 
 use super::*;

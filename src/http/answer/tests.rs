@@ -1,3 +1,5 @@
+//! Tests of `answer`.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `layers`.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `question`.
+
 use serde_json::json;
 
 use super::*;

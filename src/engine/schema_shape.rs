@@ -10,7 +10,7 @@ const NESTING_MAX: usize = 32;
 
 /// The entity types of a schema by their full names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SchemaTypes {
+pub struct SchemaShape {
     pub entities: BTreeMap<Arc<str>, EntityType>,
     /// Every context that some action takes.
     pub contexts: Vec<Type>,
@@ -47,7 +47,7 @@ pub enum Type {
     Other(Arc<str>),
 }
 
-impl SchemaTypes {
+impl SchemaShape {
     /// Reads a schema in Cedar's syntax.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn common_types_are_put_in_place_and_names_are_full() {
-        let types = SchemaTypes::from_text(TEXT).unwrap();
+        let types = SchemaShape::from_text(TEXT).unwrap();
         let user = &types.entities["Ward::User"];
         assert_eq!(user.parents, [Arc::from("Ward::Role")]);
         assert_eq!(user.attributes["nick"], Field { kind: Type::Text, is_required: false });
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_type_may_be_named_without_its_namespace() {
-        let types = SchemaTypes::from_text(TEXT).unwrap();
+        let types = SchemaShape::from_text(TEXT).unwrap();
         assert_eq!(&*types.namespace, "Ward::");
         assert_eq!(types.full_name("User").as_deref(), Some("Ward::User"));
         assert_eq!(types.full_name("Ward::User").as_deref(), Some("Ward::User"));

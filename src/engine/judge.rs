@@ -141,6 +141,14 @@ impl<'a> Judge<'a> {
         Ok(Some((request, told)))
     }
 
+    /// Whether a permit holds for `ask` on `resource`, bars aside: who is offered a way on. Every bar is judged by the
+    /// supposed world itself; facts that this question did not load offer nothing.
+    pub(super) fn is_permitted(&self, ask: &Ask, resource: &EntityUid) -> Result<bool, JudgeError> {
+        let Some(request) = self.request(ask, resource)? else { return Ok(false) };
+        let merged = self.bundle.index.evaluate_permits(&request, &self.entities);
+        Ok(merged.errors.is_empty() && !merged.permits.is_empty())
+    }
+
     fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {
         let Some(action) = self.bundle.action_of(ask) else { return Ok(None) };
         if !self.bundle.applies(&action, &self.question.principal, resource) {

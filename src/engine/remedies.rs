@@ -142,7 +142,7 @@ impl Bundle {
     }
 
     fn offers(&self, judge: &Judge<'_>, ask: &Ask, client: &EntityUid) -> Result<bool, JudgeError> {
-        Ok(judge.evaluate(ask, client)?.is_some_and(|(_, merged)| !merged.permits.is_empty()))
+        judge.is_permitted(ask, client)
     }
 
     fn client_of(&self, judge: &Judge<'_>, entity: &str) -> Option<EntityUid> {

@@ -100,7 +100,7 @@ fn greeting(folder: &DemoFolder, listening: &Listening, at: Timestamp) -> String
          Accepted for a demo only: if this folder is on a volume that does not outlive the machine, so is its trail.",
         call("/access/v1/evaluation", &question("ana", r#""clin.note","id.gov""#, "Note", "N1")),
         call("/access/v1/evaluation", &question("ana", r#""clin.summary""#, "Client", "C4")),
-        call("/access/v1/evaluation", &question("bil", r#""fin.acct","clin.note""#, "Invoice", "IV2")),
+        call("/access/v1/evaluation", &question("bil", r#""clin.note""#, "Note", "N1")),
         call("/demo/v1/clock", r#"{"now":"2026-03-11T00:00:00Z"}"#),
     )
 }

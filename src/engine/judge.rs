@@ -141,12 +141,12 @@ impl<'a> Judge<'a> {
         Ok(Some((request, told)))
     }
 
-    /// Whether a permit holds for `ask` on `resource`, bars aside: who is offered a way on. Every bar is judged by the
+    /// The permits that hold for `ask` on `resource`, bars aside: who is offered a way on. Every bar is judged by the
     /// supposed world itself; facts that this question did not load offer nothing.
-    pub(super) fn is_permitted(&self, ask: &Ask, resource: &EntityUid) -> Result<bool, JudgeError> {
-        let Some(request) = self.request(ask, resource)? else { return Ok(false) };
+    pub(super) fn permits_for(&self, ask: &Ask, resource: &EntityUid) -> Result<Vec<Arc<str>>, JudgeError> {
+        let Some(request) = self.request(ask, resource)? else { return Ok(Vec::new()) };
         let merged = self.bundle.index.evaluate_permits(&request, &self.entities);
-        Ok(merged.errors.is_empty() && !merged.permits.is_empty())
+        Ok(if merged.errors.is_empty() { self.bundle.policy_names(&merged.permits) } else { Vec::new() })
     }
 
     fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {

@@ -49,7 +49,7 @@ impl Bundle {
         for (action, _) in self.taxonomy.actions.iter().filter(|(_, plain)| plain.internal) {
             let group = self.plain_group(action, &client);
             let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group), plain: true };
-            offered.extend(judge.evaluate(&ask, &client)?.into_iter().flat_map(|(_, told)| told.permits));
+            offered.extend(judge.permits_for(&ask, &client)?);
         }
         Ok(offered)
     }

@@ -142,7 +142,7 @@ impl Bundle {
     }
 
     fn offers(&self, judge: &Judge<'_>, ask: &Ask, client: &EntityUid) -> Result<bool, JudgeError> {
-        judge.is_permitted(ask, client)
+        Ok(!judge.permits_for(ask, client)?.is_empty())
     }
 
     fn client_of(&self, judge: &Judge<'_>, entity: &str) -> Option<EntityUid> {

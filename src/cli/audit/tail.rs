@@ -92,8 +92,18 @@ fn print_stored(args: &Args, dir: &Path) -> Result<Printed, Failure> {
     let most = if is_open { usize::MAX } else { args.tail.unwrap_or(SHOWN) };
     let mut waiting: VecDeque<StoredRecord> = VecDeque::new();
     let mut printed = Printed::new();
+    let whole = args.lookup.is_none() && from.is_none();
+    let mut before: Option<(std::sync::Arc<str>, u64)> = None;
+    let mut lost = None;
     for record in records(dir, filter).map_err(unread)? {
         let record = record.map_err(unread)?;
+        if let Some((writer, seq)) = before.replace((record.writer.clone(), record.seq))
+            && whole
+            && writer == record.writer
+            && record.seq > seq.saturating_add(1)
+        {
+            lost = lost.or(Some((writer, seq.saturating_add(1))));
+        }
         if to.is_some_and(|to| instant(&record).is_none_or(|at| at >= to)) {
             continue;
         }
@@ -114,7 +124,15 @@ fn print_stored(args: &Args, dir: &Path) -> Result<Printed, Failure> {
             break;
         }
     }
-    Ok(printed)
+    match lost {
+        None => Ok(printed),
+        // Readers go on behind damage; a reader of what they print must not take it for all there is.
+        Some((writer, seq)) => {
+            Err(Failure::new(Exit::TrailBroken, format!("record {seq} of writer {writer} is damaged or missing"))
+                .at(dir.display().to_string())
+                .next("`chaperone audit verify` says what else is"))
+        }
+    }
 }
 
 fn window(args: &Args) -> (Option<Timestamp>, Option<Timestamp>) {

@@ -72,6 +72,13 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let dir = folder(args.dir.as_ref(), &args.config, context)?;
     let options = VerifyOptions { allow_pruned: args.allow_pruned };
     let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    if report.records == 0 {
+        // Every trail begins with a record of its start, so nothing is never whole.
+        let exit = if report.writers.is_empty() { Exit::CannotRun } else { Exit::TrailBroken };
+        return Err(Failure::new(exit, "there is no record in this folder")
+            .at(dir.display().to_string())
+            .next("give the folder that `audit.dir` names; if it is this one, its records are gone"));
+    }
     match args.output {
         VerifyFormat::Pretty => print(words(&report, &dir))?,
         VerifyFormat::Json => print(format_args!("{:#}", json(&report)?))?,

@@ -204,11 +204,14 @@ fn pair(target: &str, word: &str) -> Value {
 }
 
 #[test]
-fn each_word_of_a_list_is_a_member_and_an_empty_list_stands_for_all() {
-    let mut two = naming("x");
-    two[1] = Cell::List(Arc::new(["a".into(), "b".into()]));
-    let Value::Set(members) = record(&slice(vec![two, naming("y")]), None)["pairs"].clone() else { panic!() };
-    assert_eq!(members, [pair("x", "a"), pair("x", "b"), pair("y", "all"), pair("y", "of it")]);
+fn each_word_of_a_list_is_a_member_and_an_empty_or_unknown_one_stands_for_all() {
+    let (mut known, mut unknown) = (naming("x"), naming("z"));
+    known[1] = Cell::List(Arc::new(["all".into()]));
+    unknown[1] = Cell::List(Arc::new(["all".into(), "nobody knows this".into()]));
+    let rows = slice(vec![known, naming("y"), unknown]);
+    let Value::Set(members) = record(&rows, None)["pairs"].clone() else { panic!() };
+    let all = [("x", "all"), ("y", "all"), ("y", "of it"), ("z", "all"), ("z", "of it")];
+    assert_eq!(members, all.map(|(target, word)| pair(target, word)));
 }
 
 #[test]

@@ -3,7 +3,11 @@
 //! `engine` reads it from the bundle's `*.entities.yaml` and types it; `entities` runs its queries; `projection` applies
 //! it. The file format is described in `docs/reference/mapping.md`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -33,6 +37,8 @@ pub struct Mapping {
     /// Entity type (fully qualified) -> where it comes from.
     pub entities: BTreeMap<Arc<str>, EntityMapping>,
     pub tenancy: Option<Tenancy>,
+    /// Tells mappings apart: rows that were read by another one may have other columns.
+    pub digest: u64,
 }
 
 /// How the tenant that a principal acts in is found: from facts, helped by what the session says only where a person
@@ -251,6 +257,15 @@ impl Mapping {
     /// The mapping of an entity type.
     pub fn entity(&self, kind: &str) -> Option<&EntityMapping> {
         self.entities.get(kind)
+    }
+
+    /// With the digest of all it says. Call it last.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (format!("{:?}", self.entities), format!("{:?}", self.tenancy)).hash(&mut hasher);
+        self.digest = hasher.finish();
+        self
     }
 }
 

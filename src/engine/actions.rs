@@ -1,32 +1,66 @@
-//! The schema's actions and what each is a member of.
+//! The schema's actions: what each is a member of, and the request environments in which it may be asked.
+
+use std::collections::HashMap;
 
 use cedar_policy::{
-    ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Schema, entities_errors::EntitiesError,
+    ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Request, Schema, entities_errors::EntitiesError,
 };
 
-/// The action hierarchy, closed: every action with all its groups.
+/// Why the actions of a schema could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionsError {
+    #[error("cannot close the action hierarchy")]
+    Hierarchy(#[from] Box<EntitiesError>),
+    #[error("the schema has more than {max} actions, entity types or request environments")]
+    TooMany { max: u32 },
+}
+
+/// The action hierarchy, closed, and the request environments. Made once a bundle and shared.
 #[derive(Clone, Debug)]
-pub struct Actions(Entities);
+pub struct Actions {
+    hierarchy: Entities,
+    pub environments: Environments,
+}
+
+/// Numbers for the actions, types and environments of a schema.
+#[derive(Clone, Debug, Default)]
+pub struct Environments {
+    /// Those that can be asked; a group that is asked nowhere has no number.
+    actions: HashMap<EntityUid, u32>,
+    types: HashMap<EntityTypeName, u32>,
+    /// (action, principal type, resource type) -> position in `all`.
+    numbers: HashMap<(u32, u32, u32), u32>,
+    /// Action, principal type, resource type; those of one action stand together.
+    pub all: Vec<(EntityUid, EntityTypeName, EntityTypeName)>,
+}
+
+/// The positions of one request's environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub action: usize,
+    pub environment: usize,
+}
 
 impl Actions {
-    /// Reads the hierarchy of `schema`.
+    /// Reads the hierarchy and the environments of `schema`.
     ///
     /// # Errors
     ///
-    /// Cedar's own error if the hierarchy cannot be closed.
-    pub fn of(schema: &Schema) -> Result<Self, Box<EntitiesError>> {
-        Ok(Self(schema.action_entities()?))
+    /// [`ActionsError`] if Cedar cannot close the hierarchy, or if there are more than can be numbered.
+    pub fn of(schema: &Schema) -> Result<Self, ActionsError> {
+        let hierarchy = schema.action_entities().map_err(Box::new)?;
+        Ok(Self { hierarchy, environments: Environments::of(schema)? })
     }
 
     /// The entity of an action, with all its groups. A request's entities must contain that of its action, or
     /// `action in …` in a policy's body is false; nobody but the schema may supply it.
     pub fn entity(&self, action: &EntityUid) -> Option<&Entity> {
-        self.0.get(action)
+        self.hierarchy.get(action)
     }
 
     /// Whether a policy's action scope holds for `action`.
     pub fn fits(&self, scope: &ActionConstraint, action: &EntityUid) -> bool {
-        let is_in = |group: &EntityUid| group == action || self.0.is_ancestor_of(group, action);
+        let is_in = |group: &EntityUid| group == action || self.hierarchy.is_ancestor_of(group, action);
         match scope {
             ActionConstraint::Any => true,
             ActionConstraint::Eq(one) => one == action,
@@ -35,16 +69,101 @@ impl Actions {
     }
 }
 
-/// Every request environment of `schema`: action, principal type, resource type.
-pub fn environments(schema: &Schema) -> Vec<(EntityUid, EntityTypeName, EntityTypeName)> {
-    let mut all = Vec::new();
-    for action in schema.actions() {
-        let principals: Vec<_> = schema.principals_for_action(action).into_iter().flatten().collect();
-        for resource in schema.resources_for_action(action).into_iter().flatten() {
-            for principal in &principals {
-                all.push((action.clone(), (*principal).clone(), resource.clone()));
+/// The asked actions below each group.
+#[derive(Debug)]
+pub struct Members<'a> {
+    environments: &'a Environments,
+    of_group: HashMap<&'a EntityUid, Vec<usize>>,
+}
+
+impl<'a> Members<'a> {
+    pub fn of(actions: &'a Actions) -> Self {
+        let mut of_group: HashMap<&EntityUid, Vec<usize>> = HashMap::new();
+        for (action, number) in &actions.environments.actions {
+            let Ok(number) = usize::try_from(*number) else { continue };
+            for group in actions.hierarchy.ancestors(action).into_iter().flatten() {
+                of_group.entry(group).or_default().push(number);
             }
         }
+        Self { environments: &actions.environments, of_group }
     }
-    all
+
+    /// For every action by its number what [`Actions::fits`] says of it.
+    pub fn fitting(&self, scope: &ActionConstraint) -> Vec<bool> {
+        let named = match scope {
+            ActionConstraint::Any => return vec![true; self.environments.action_count()],
+            ActionConstraint::Eq(one) => std::slice::from_ref(one),
+            ActionConstraint::In(groups) => groups.as_slice(),
+        };
+        let mut fitting = vec![false; self.environments.action_count()];
+        for uid in named {
+            let below = match scope {
+                ActionConstraint::In(_) => self.of_group.get(uid).map(Vec::as_slice).unwrap_or_default(),
+                ActionConstraint::Any | ActionConstraint::Eq(_) => &[],
+            };
+            for number in self.environments.action_number(uid).into_iter().chain(below.iter().copied()) {
+                if let Some(fits) = fitting.get_mut(number) {
+                    *fits = true;
+                }
+            }
+        }
+        fitting
+    }
+}
+
+impl Environments {
+    fn of(schema: &Schema) -> Result<Self, ActionsError> {
+        let mut this = Self::default();
+        for action in schema.actions() {
+            let principals: Vec<_> = schema.principals_for_action(action).into_iter().flatten().collect();
+            for resource in schema.resources_for_action(action).into_iter().flatten() {
+                for principal in &principals {
+                    this.add(action, principal, resource)?;
+                }
+            }
+        }
+        Ok(this)
+    }
+
+    fn add(
+        &mut self,
+        action: &EntityUid,
+        principal: &EntityTypeName,
+        resource: &EntityTypeName,
+    ) -> Result<(), ActionsError> {
+        let next = number(self.actions.len())?;
+        let of_action = *self.actions.entry(action.clone()).or_insert(next);
+        let next = number(self.types.len())?;
+        let of_principal = *self.types.entry(principal.clone()).or_insert(next);
+        let next = number(self.types.len())?;
+        let of_resource = *self.types.entry(resource.clone()).or_insert(next);
+        let key = (of_action, of_principal, of_resource);
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.numbers.entry(key) {
+            vacant.insert(number(self.all.len())?);
+            self.all.push((action.clone(), principal.clone(), resource.clone()));
+        }
+        Ok(())
+    }
+
+    /// The position of an action among [`Self::action_count`]; `None` if it is asked nowhere.
+    pub fn action_number(&self, action: &EntityUid) -> Option<usize> {
+        usize::try_from(*self.actions.get(action)?).ok()
+    }
+
+    pub fn action_count(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// `None`: the schema knows no such environment.
+    pub fn place(&self, request: &Request) -> Option<Place> {
+        let action = *self.actions.get(request.action()?)?;
+        let principal = *self.types.get(request.principal()?.type_name())?;
+        let resource = *self.types.get(request.resource()?.type_name())?;
+        let environment = *self.numbers.get(&(action, principal, resource))?;
+        Some(Place { action: usize::try_from(action).ok()?, environment: usize::try_from(environment).ok()? })
+    }
+}
+
+fn number(position: usize) -> Result<u32, ActionsError> {
+    u32::try_from(position).map_err(|_source| ActionsError::TooMany { max: u32::MAX })
 }

@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{Entity, EntityTypeName, EntityUid, Schema};
 
 use super::{
+    actions::Actions,
     clauses::Clauses,
     index::PolicyIndex,
     judge::Ask,
@@ -26,8 +27,6 @@ pub struct Bundle {
     /// `sha256:` and the digest over every file of the bundle.
     pub revision: Arc<str>,
     pub schema: Schema,
-    /// The whole schema as text, the generated actions included.
-    pub schema_text: Arc<str>,
     /// Namespace prefix of entity types and actions, `""` or `"Ns::"`.
     pub namespace: Arc<str>,
     pub policies: BTreeMap<Arc<str>, PolicyMeta>,
@@ -37,21 +36,23 @@ pub struct Bundle {
     /// Context keys a caller may say, dotted (`session.mfa`), with the kind of value the schema gives them.
     pub(super) caller_context: BTreeMap<Arc<str>, ContextKind>,
     /// The same by the action that takes them: an action's context may declare fewer.
-    pub(super) caller_context_of: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(super) caller_context_of: BTreeMap<Arc<str>, Arc<BTreeSet<Arc<str>>>>,
     /// Whether the schema's context has a `purpose` that Chaperone fills where none is stated.
     pub(super) has_purpose: bool,
     pub(super) index: PolicyIndex,
     pub(super) clauses: Clauses,
     pub(super) probes: Probes,
-    pub(super) plans: BTreeMap<Environment, SlicePlan>,
+    pub(super) plans: plan::Plans,
     /// Every action of the schema with all its groups.
-    pub(super) actions: HashMap<EntityUid, Entity>,
+    pub(super) actions: Arc<Actions>,
+    /// Every action of the namespace by its name.
+    pub(super) action_uids: HashMap<Arc<str>, EntityUid>,
     pub(super) applicable: Applicable,
     pub(super) principal_types: BTreeSet<Arc<str>>,
 }
 
-/// Action -> the (principal type, resource type) pairs that a request for it may have.
-pub(super) type Applicable = BTreeMap<EntityUid, BTreeSet<(Arc<str>, Arc<str>)>>;
+/// Action -> the (resource type, principal type) pairs that a request for it may have.
+pub(super) type Applicable = BTreeMap<EntityUid, Vec<(EntityTypeName, EntityTypeName)>>;
 
 /// A request environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,8 +89,9 @@ pub struct PolicyMeta {
 impl Bundle {
     /// Whether `action` may be asked by this principal's type on this resource's.
     pub(super) fn applies(&self, action: &EntityUid, principal: &EntityUid, resource: &EntityUid) -> bool {
-        let pair = (Arc::from(principal.type_name().to_string()), Arc::from(resource.type_name().to_string()));
-        self.applicable.get(action).is_some_and(|pairs| pairs.contains(&pair))
+        let is_asked =
+            |(on, by): &(EntityTypeName, EntityTypeName)| by == principal.type_name() && on == resource.type_name();
+        self.applicable.get(action).is_some_and(|pairs| pairs.iter().any(is_asked))
     }
 
     pub(super) fn applies_somewhere(&self, action: &EntityUid) -> bool {
@@ -131,10 +133,9 @@ impl Bundle {
     }
 
     fn applicable_actions(&self, resource: &EntityUid, wanted: impl Fn(&str) -> bool) -> Vec<EntityUid> {
-        let resource = resource.type_name().to_string();
-        let on = |pairs: &BTreeSet<(Arc<str>, Arc<str>)>| pairs.iter().any(|(_, kind)| **kind == resource);
+        let is_on = |pairs: &[(EntityTypeName, EntityTypeName)]| pairs.iter().any(|(on, _)| on == resource.type_name());
         let found =
-            self.applicable.iter().filter(|(action, pairs)| on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
+            self.applicable.iter().filter(|(action, pairs)| is_on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
         found.map(|(action, _)| action.clone()).collect()
     }
 
@@ -159,7 +160,7 @@ impl Bundle {
         }
         let remedies = self.taxonomy.actions.iter().filter(|(_, plain)| plain.internal);
         uids.extend(remedies.filter_map(|(name, _)| self.action_uid(name)));
-        uids.iter().filter_map(|uid| self.actions.get(uid).cloned()).collect()
+        uids.iter().filter_map(|uid| self.actions.entity(uid).cloned()).collect()
     }
 
     fn all_asks(&self, question: &Question, projected: &Projected) -> Vec<Ask> {
@@ -195,8 +196,6 @@ impl Bundle {
 
     /// The uid of an action by its name.
     pub(super) fn action_uid(&self, name: &str) -> Option<EntityUid> {
-        let kind: EntityTypeName = format!("{}Action", self.namespace).parse().ok()?;
-        let uid = EntityUid::from_type_name_and_id(kind, EntityId::new(name));
-        self.actions.contains_key(&uid).then_some(uid)
+        self.action_uids.get(name).cloned()
     }
 }

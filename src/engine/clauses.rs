@@ -1,19 +1,22 @@
 //! Permits cut into clauses, so that a default deny can say which condition of which permit did not hold.
 //!
-//! Each permit with conditions is kept once without any (`ID#scope`) and once for each `when` or `unless` by itself
+//! Each permit with conditions is cut when a deny first comes near it: one policy for each `when` or `unless` by itself
 //! (`ID#0`, `ID#1`, …). The cuts are evaluated by Cedar like any policy; they decide nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use cedar_policy::{
     Authorizer, Effect, Entities, Policy, PolicyFromJsonError, PolicyId, PolicySet, PolicySetError, PolicyToJsonError,
-    Request, Schema,
+    Request,
 };
 use serde_json::{Value as Json, json};
 
-use super::index::{IndexError, PolicyIndex};
+use super::{actions::Actions, policies::without_text, scope::Scope};
 
-/// Why permits could not be cut.
+/// Why a permit could not be cut.
 #[derive(Debug, thiserror::Error)]
 pub enum ClauseError {
     #[error("cannot take policy `{policy}` apart")]
@@ -30,23 +33,26 @@ pub enum ClauseError {
     },
     #[error("two clauses have one id")]
     Set(#[source] Box<PolicySetError>),
-    #[error("cannot index the scopes of permits")]
-    Index(#[source] IndexError),
 }
 
-/// The cut permits of a bundle.
+/// The permits of a bundle, cut as far as they were needed.
 #[derive(Debug)]
 pub struct Clauses {
-    /// The permits that have conditions, without them.
-    scopes: PolicyIndex,
-    /// By the id of the scope's policy.
-    permits: HashMap<PolicyId, Cut>,
+    actions: Arc<Actions>,
+    permits: Vec<Permit>,
     authorizer: Authorizer,
 }
 
 #[derive(Debug)]
+struct Permit {
+    /// With its text: that alone tells clauses apart.
+    policy: Policy,
+    scope: Scope,
+    cut: OnceLock<Option<Cut>>,
+}
+
+#[derive(Debug)]
 struct Cut {
-    permit: PolicyId,
     /// The clauses in the order of the policy's text.
     ids: Vec<PolicyId>,
     set: PolicySet,
@@ -61,34 +67,24 @@ pub struct Near {
 }
 
 impl Clauses {
-    /// Cuts the permits of `policies`.
-    ///
-    /// # Errors
-    ///
-    /// [`ClauseError`] if Cedar refuses a cut, which a parsed policy does not cause.
-    pub fn build(policies: &PolicySet, schema: &Schema) -> Result<Self, ClauseError> {
-        let refused = |source| ClauseError::Set(Box::new(source));
-        let mut scopes = PolicySet::new();
-        let mut permits = HashMap::new();
-        for policy in policies.policies().filter(|policy| policy.effect() == Effect::Permit) {
-            let Some((scope, cut)) = cut(policy)? else { continue };
-            permits.insert(scope.id().clone(), cut);
-            scopes.add(scope).map_err(refused)?;
-        }
-        let scopes = PolicyIndex::build(&scopes, schema).map_err(ClauseError::Index)?;
-        Ok(Self { scopes, permits, authorizer: Authorizer::new() })
+    /// Keeps the permits of `policies`, which must have their texts.
+    pub fn of(policies: &PolicySet, actions: &Arc<Actions>) -> Self {
+        let permits = policies.policies().filter(|policy| policy.effect() == Effect::Permit);
+        let permits = permits
+            .map(|policy| Permit { policy: policy.clone(), scope: Scope::of(policy), cut: OnceLock::new() })
+            .collect();
+        Self { actions: Arc::clone(actions), permits, authorizer: Authorizer::new() }
     }
 
     /// The permits that came near, by id. A satisfied one is not among them.
     pub fn near(&self, request: &Request, entities: &Entities) -> Vec<Near> {
-        let fitting = self.scopes.evaluate_permits(request, entities).permits;
+        let fitting = self.permits.iter().filter(|permit| permit.scope.holds(&self.actions, request, entities));
         let mut near: Vec<Near> = fitting
-            .iter()
-            .filter_map(|scope| {
-                let cut = self.permits.get(scope)?;
+            .filter_map(|permit| {
+                let cut = permit.cut()?;
                 let holding = self.holding(cut, request, entities);
                 let first_failing_clause = cut.ids.iter().position(|id| !holding.contains(id))?;
-                Some(Near { id: cut.permit.clone(), first_failing_clause })
+                Some(Near { id: permit.policy.id().clone(), first_failing_clause })
             })
             .collect();
         near.sort();
@@ -103,8 +99,31 @@ impl Clauses {
     }
 }
 
-/// The scope of a permit and its clauses; `None` for a permit without conditions, which cannot fail beyond its scope.
-fn cut(policy: &Policy) -> Result<Option<(Policy, Cut)>, ClauseError> {
+impl Permit {
+    /// `None` for a permit without conditions, which cannot fail beyond its scope.
+    fn cut(&self) -> Option<&Cut> {
+        let cut = || {
+            cut(&self.policy).unwrap_or_else(|error| {
+                // A bundle goes live only with permits that `can_be_cut`: an explanation is poorer, no decision is.
+                tracing::error!(error = &error as &dyn std::error::Error, "a permit cannot be explained");
+                None
+            })
+        };
+        self.cut.get_or_init(cut).as_ref()
+    }
+}
+
+/// Whether a deny will be able to name the clauses of `policy`: part of what a bundle is checked for.
+///
+/// # Errors
+///
+/// [`ClauseError`] if Cedar refuses a cut, which a parsed policy does not cause.
+pub fn can_be_cut(policy: &Policy) -> Result<(), ClauseError> {
+    cut(policy).map(drop)
+}
+
+/// `None` for a policy without conditions.
+fn cut(policy: &Policy) -> Result<Option<Cut>, ClauseError> {
     let id = policy.id();
     let mut whole =
         policy.to_json().map_err(|source| ClauseError::Apart { policy: id.clone(), source: Box::new(source) })?;
@@ -115,29 +134,24 @@ fn cut(policy: &Policy) -> Result<Option<(Policy, Cut)>, ClauseError> {
     if let Some(whole) = whole.as_object_mut() {
         whole.remove("annotations");
     }
-    let with = |suffix: String, conditions: Json| -> Result<Policy, ClauseError> {
-        let mut json = whole.clone();
-        if let Some(json) = json.as_object_mut() {
-            json.insert("conditions".to_owned(), conditions);
-        }
-        let new_id = PolicyId::new(format!("{id}#{suffix}"));
-        Policy::from_json(Some(new_id), json)
-            .map_err(|source| ClauseError::Together { policy: id.clone(), source: Box::new(source) })
-    };
-    let scope = with("scope".to_owned(), json!([]))?;
     let mut set = PolicySet::new();
     let mut ids = Vec::with_capacity(conditions.len());
     for (position, condition) in conditions.into_iter().enumerate() {
-        let clause = with(position.to_string(), json!([condition]))?;
+        let mut json = whole.clone();
+        if let Some(json) = json.as_object_mut() {
+            json.insert("conditions".to_owned(), json!([condition]));
+        }
+        let clause = Policy::from_json(Some(PolicyId::new(format!("{id}#{position}"))), json)
+            .map_err(|source| ClauseError::Together { policy: id.clone(), source: Box::new(source) })?;
         ids.push(clause.id().clone());
-        set.add(clause).map_err(|source| ClauseError::Set(Box::new(source)))?;
+        set.add(without_text(&clause)).map_err(|source| ClauseError::Set(Box::new(source)))?;
     }
-    Ok(Some((scope, Cut { permit: id.clone(), ids, set })))
+    Ok(Some(Cut { ids, set }))
 }
 
 #[cfg(test)]
 mod tests {
-    use cedar_policy::{Context, Entity, EntityUid};
+    use cedar_policy::{Context, Entity, EntityUid, Schema};
 
     use super::*;
 
@@ -158,14 +172,16 @@ mod tests {
             named.add(policy.new_id(PolicyId::new(policy.annotation("id").unwrap()))).unwrap();
         }
         let schema = Schema::from_cedarschema_str(SCHEMA).unwrap().0;
-        let clauses = Clauses::build(&named, &schema).unwrap();
+        named.policies().for_each(|policy| can_be_cut(policy).unwrap());
+        let actions = Arc::new(Actions::of(&schema).unwrap());
+        let clauses = Clauses::of(&named, &actions);
         let entity = |name: &str, attribute: (&str, &str), parents: &[&str]| {
             let attributes = [(attribute.0.to_owned(), attribute.1.parse().unwrap())].into();
             Entity::new(uid(name), attributes, parents.iter().map(|name| uid(name)).collect()).unwrap()
         };
         let ann = entity(r#"User::"ann""#, ("level", "3"), &[r#"Role::"nurse""#]);
         let note = entity(r#"Note::"n""#, ("open", "false"), &[]);
-        let action = clauses.scopes.actions().entity(&uid(r#"Action::"view""#)).cloned().unwrap();
+        let action = actions.entity(&uid(r#"Action::"view""#)).cloned().unwrap();
         let entities = Entities::from_entities([ann, note, action], None).unwrap();
         let request =
             Request::new(uid(r#"User::"ann""#), uid(r#"Action::"view""#), uid(r#"Note::"n""#), Context::empty(), None);

@@ -1,16 +1,16 @@
 //! Files -> bundle: read, guard, parse, validate, analyse. A bundle comes out whole, or every problem does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
 };
 
-use cedar_policy::{Entity, EntityUid, PolicySet};
+use cedar_policy::PolicySet;
 
 use super::{
     Bundle,
-    actions::{Actions, environments},
+    actions::Actions,
     bundle::{Applicable, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::Clauses,
@@ -94,10 +94,10 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
         None => Reasons::default(),
     };
     let fields = fields.unwrap_or_else(FieldsFile::empty);
-    let types = SchemaShape::from_text(&schema.text).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
-    let mapping = read_mapping(sources, &types, &fields, &mut problems);
+    let mapping = read_mapping(sources, &schema.shape, &fields, &mut problems);
     if let Some(file) = &sources.reasons {
-        let known = reasons_check::Known { types: &types, mapping: &mapping.mapping, taxonomy: &fields.taxonomy };
+        let known =
+            reasons_check::Known { types: &schema.shape, mapping: &mapping.mapping, taxonomy: &fields.taxonomy };
         problems.extend(reasons_check::check(&file.path, &file.text, &reasons, known).0);
     }
     let vocabulary = Vocabulary {
@@ -108,11 +108,13 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     };
     problems.extend(lint_policies(&policies, &sources.policies, vocabulary));
     if !known_good {
+        let validated_by = schema.for_validation().map_err(sorted)?;
+        let vocabulary = Vocabulary { schema: &validated_by, ..vocabulary };
         problems.extend(validate_policies(&set, &policies, &sources.policies, vocabulary));
     }
     problems.extend(schema.warnings.iter().cloned());
     let warnings = warnings_or_errors(problems)?;
-    let parts = Parts { sources, schema, set, policies, fields, reasons, mapping, types };
+    let parts = Parts { sources, schema, set, policies, fields, reasons, mapping };
     let bundle = assemble(parts).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
     Ok((bundle, Problems(warnings)))
 }
@@ -149,53 +151,38 @@ struct Parts<'a> {
     fields: FieldsFile,
     reasons: Reasons,
     mapping: MappingFile,
-    types: SchemaShape,
 }
 
 fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
-    let schema = &parts.schema.schema;
+    let actions = Arc::new(Actions::of(&parts.schema.schema).map_err(|error| error.to_string())?);
     let known = plan::Known {
-        schema,
-        types: &parts.types,
+        actions: &actions,
+        types: &parts.schema.shape,
         mapping: &parts.mapping.mapping,
         reasons: &parts.reasons,
         taxonomy: &parts.fields.taxonomy,
     };
     let plans = plan::plans(&parts.set, known).map_err(|error| error.to_string())?;
-    let index = PolicyIndex::build(&parts.set, schema).map_err(|error| error.to_string())?;
-    let clauses = Clauses::build(&parts.set, schema).map_err(|error| error.to_string())?;
-    let probes = Probes::build(&parts.set).map_err(|error| error.to_string())?;
-    let closed = Actions::of(schema).map_err(|error| error.to_string())?;
-    let mut actions: HashMap<EntityUid, Entity> = HashMap::new();
-    for action in schema.actions() {
-        if let Some(entity) = closed.entity(action) {
-            actions.insert(action.clone(), entity.clone());
-        }
-    }
+    let index = PolicyIndex::build(&parts.set, &actions).map_err(|error| error.to_string())?;
+    let clauses = Clauses::of(&parts.set, &actions);
+    let probes = Probes::of(&parts.set);
     let mut applicable = Applicable::new();
     let mut principal_types = BTreeSet::new();
-    for (action, principal, resource) in environments(schema) {
-        let (principal, resource): (Arc<str>, Arc<str>) = (principal.to_string().into(), resource.to_string().into());
-        principal_types.insert(principal.clone());
-        applicable.entry(action).or_default().insert((principal, resource));
+    for (action, principal, resource) in &actions.environments.all {
+        principal_types.insert(principal);
+        let pairs = applicable.entry(action.clone()).or_default();
+        pairs.push((resource.clone(), principal.clone()));
     }
-    let caller_context = parts
-        .mapping
-        .caller_context
-        .iter()
-        .filter_map(|key| Some((key.clone(), parts.types.contexts.iter().find_map(|context| kind_of(context, key))?)))
-        .collect();
-    let context_keys = |context: &Type| -> BTreeSet<Arc<str>> {
-        let known = parts.mapping.caller_context.iter();
-        known.filter(|key| kind_of(context, key).is_some()).cloned().collect()
-    };
-    let contexts_of = parts.types.action_contexts.iter();
-    let caller_context_of = contexts_of.map(|(action, context)| (action.clone(), context_keys(context))).collect();
-    let has_purpose = parts.types.contexts.iter().any(|context| kind_of(context, "purpose").is_some());
+    let action_type = format!("{}Action", parts.schema.namespace);
+    let named = parts.schema.schema.actions().filter(|action| action.type_name().to_string() == action_type);
+    let action_uids = named.map(|action| (AsRef::<str>::as_ref(action.id()).into(), action.clone())).collect();
+    let principal_types = principal_types.into_iter().map(|kind| kind.to_string().into()).collect();
+    let shape = &parts.schema.shape;
+    let (caller_context, caller_context_of) = said_by_callers(shape, &parts.mapping.caller_context);
+    let has_purpose = shape.contexts.iter().any(|context| kind_of(context, "purpose").is_some());
     Ok(Bundle {
         revision: parts.sources.digest.clone(),
         schema: parts.schema.schema,
-        schema_text: parts.schema.text.into(),
         namespace: parts.schema.namespace,
         policies: parts.policies,
         taxonomy: parts.fields.taxonomy,
@@ -209,9 +196,26 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         probes,
         plans,
         actions,
+        action_uids,
         applicable,
         principal_types,
     })
+}
+
+type ContextKinds = BTreeMap<Arc<str>, ContextKind>;
+type ContextKeys = BTreeMap<Arc<str>, Arc<BTreeSet<Arc<str>>>>;
+
+/// The kinds of the context keys that callers may say, and which of them each action takes.
+fn said_by_callers(shape: &SchemaShape, said: &BTreeSet<Arc<str>>) -> (ContextKinds, ContextKeys) {
+    let kind = |key: &Arc<str>| shape.contexts.iter().find_map(|context| kind_of(context, key));
+    let kinds = said.iter().filter_map(|key| Some((key.clone(), kind(key)?))).collect();
+    let keys = |context: &Type| said.iter().filter(|key| kind_of(context, key).is_some()).cloned().collect();
+    let keys_of: Vec<_> = shape.contexts.iter().map(|context| (context, Arc::new(keys(context)))).collect();
+    let taken = |context: &Arc<Type>| keys_of.iter().find(|(known, _)| Arc::ptr_eq(known, context));
+    let contexts = shape.action_contexts.iter();
+    let keys =
+        contexts.filter_map(|(action, context)| Some((action.clone(), Arc::clone(&taken(context)?.1)))).collect();
+    (kinds, keys)
 }
 
 /// The kind of a context key, dotted, by the schema.

@@ -30,6 +30,7 @@ pub mod reasons_check;
 mod remedies;
 pub mod schema;
 pub mod schema_shape;
+pub mod scope;
 pub mod source;
 pub mod taxonomy;
 pub mod taxonomy_file;

@@ -13,9 +13,9 @@ const NESTING_MAX: usize = 32;
 pub struct SchemaShape {
     pub entities: BTreeMap<Arc<str>, EntityType>,
     /// Every context that some action takes.
-    pub contexts: Vec<Type>,
+    pub contexts: Vec<Arc<Type>>,
     /// The context of each action that takes one, by the action's name without type and namespace.
-    pub action_contexts: BTreeMap<Arc<str>, Type>,
+    pub action_contexts: BTreeMap<Arc<str>, Arc<Type>>,
     /// `""`, or `"Ns::"` where all of it stands in one namespace.
     pub namespace: Arc<str>,
 }
@@ -68,6 +68,39 @@ impl SchemaShape {
         Ok(Self::from_json(&json))
     }
 
+    /// Reads a parsed fragment together with actions in `namespace` that stand in another one and take a context of the
+    /// type `context`.
+    ///
+    /// # Errors
+    ///
+    /// Cedar's own words if the fragment cannot be written as JSON.
+    pub fn with_actions<'n>(
+        fragment: SchemaFragment,
+        namespace: &str,
+        context: &str,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Self, String> {
+        let json = fragment.to_json_value().map_err(|source| source.to_string())?;
+        let mut types = Self::from_json(&json);
+        let empty = Map::new();
+        let reader = Reader { namespaces: json.as_object().unwrap_or(&empty) };
+        let context = reader.named(namespace, context, NESTING_MAX);
+        for name in names {
+            types.add_action(name, context.clone());
+        }
+        Ok(types)
+    }
+
+    fn add_action(&mut self, name: &str, context: Type) {
+        let known = self.contexts.iter().find(|known| ***known == context).cloned();
+        let context = known.unwrap_or_else(|| {
+            let context = Arc::new(context);
+            self.contexts.push(Arc::clone(&context));
+            context
+        });
+        self.action_contexts.insert(name.into(), context);
+    }
+
     /// Reads a schema in Cedar's JSON form.
     pub fn from_json(json: &Json) -> Self {
         let empty = Map::new();
@@ -80,11 +113,7 @@ impl SchemaShape {
             }
             for (name, action) in content.get("actions").and_then(Json::as_object).unwrap_or(&empty) {
                 if let Some(context) = action.pointer("/appliesTo/context") {
-                    let context = reader.kind(namespace, context, NESTING_MAX);
-                    if !types.contexts.contains(&context) {
-                        types.contexts.push(context.clone());
-                    }
-                    types.action_contexts.insert(name.as_str().into(), context);
+                    types.add_action(name, reader.kind(namespace, context, NESTING_MAX));
                 }
             }
         }

@@ -4,7 +4,8 @@
 //! principal's own tenants the session is in.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -76,8 +77,33 @@ pub struct View<'a> {
 ///
 /// [`ProjectError::TypeName`] if the type is not a Cedar name.
 pub fn uid(kind: &Arc<str>, id: &str) -> Result<EntityUid, ProjectError> {
-    let name: EntityTypeName = kind.parse().map_err(|_source| ProjectError::TypeName { name: kind.clone() })?;
-    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
+    Ok(EntityUid::from_type_name_and_id(type_name(kind)?, EntityId::new(id)))
+}
+
+/// Type names that a thread remembers: those of a schema, and some that callers made up.
+const NAMES_MAX: usize = 256;
+/// A longer one is parsed each time.
+const NAME_BYTES_MAX: usize = 128;
+
+thread_local! {
+    static NAMES: RefCell<HashMap<Arc<str>, EntityTypeName>> = RefCell::new(HashMap::new());
+}
+
+/// Cedar's parser takes longer over a name than a policy over an entity, and names repeat.
+fn type_name(kind: &Arc<str>) -> Result<EntityTypeName, ProjectError> {
+    NAMES.with_borrow_mut(|names| {
+        if let Some(known) = names.get(kind) {
+            return Ok(known.clone());
+        }
+        let name: EntityTypeName = kind.parse().map_err(|_source| ProjectError::TypeName { name: kind.clone() })?;
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        if kind.len() <= NAME_BYTES_MAX {
+            names.insert(kind.clone(), name.clone());
+        }
+        Ok(name)
+    })
 }
 
 impl<'a> View<'a> {

@@ -121,6 +121,7 @@ fn mapping() -> Mapping {
             relation: "roles".into(),
             relation_column: 0,
         }),
+        digest: 0,
     }
 }
 

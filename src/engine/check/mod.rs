@@ -8,11 +8,14 @@ use std::{
     thread,
 };
 
-use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    Effect, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
+};
 use miette::Diagnostic;
 
 use super::{
     bundle::PolicyMeta,
+    clauses::can_be_cut,
     finding::problem_of,
     guard::on_big_stack,
     nearest::{nearest, suggest},
@@ -82,6 +85,11 @@ fn validate_one(
     let (Some(policy), Some(file)) = (set.policy(&PolicyId::new(&*meta.id)), file_of(files, &meta.file)) else {
         return vec![Problem::error(format!("the policy `{}` is in no file", meta.id)).in_file(&meta.file)];
     };
+    if policy.effect() == Effect::Permit
+        && let Err(error) = can_be_cut(policy)
+    {
+        return vec![Problem::error(error.to_string()).in_file(&meta.file)];
+    }
     let alone = match PolicySet::from_policies([policy.clone()]) {
         Ok(alone) => alone,
         Err(error) => return vec![Problem::error(error.to_string()).in_file(&meta.file)],

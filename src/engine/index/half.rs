@@ -1,14 +1,20 @@
 //! The permits, or the forbids, of an index.
 
-use std::collections::{BTreeMap, HashMap};
-
-use cedar_policy::{
-    AuthorizationError, Authorizer, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
-    PrincipalConstraint, Request, ResourceConstraint, Response,
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use super::{Environments, IndexError, Place, number};
-use crate::engine::actions::Actions;
+use cedar_policy::{
+    AuthorizationError, Authorizer, Entities, EntityUid, Policy, PolicyId, PolicySet, Request, Response,
+};
+
+use super::IndexError;
+use crate::engine::{
+    actions::{Actions, Place},
+    policies::without_text,
+    scope::Scope,
+};
 
 /// Up to here the policies that name one uid stay in a single set; beyond, they are set out by action.
 const UNDIVIDED_POLICIES_MAX: usize = 8;
@@ -16,130 +22,140 @@ const UNDIVIDED_POLICIES_MAX: usize = 8;
 /// Policies of one effect.
 #[derive(Debug)]
 pub(super) struct Half {
-    /// Every distinct set, once.
-    sets: Vec<PolicySet>,
-    /// Those that name no uid, by environment.
-    general: Vec<Option<u32>>,
+    scopes: Vec<Scope>,
+    sets: Sets,
+    /// Those that name no uid.
+    unnamed: Vec<usize>,
+    /// The sets of those, by environment.
+    general: Vec<Slot>,
     /// Those that name a principal by `==` or `in`: a person, or a role.
     by_principal: HashMap<EntityUid, Named>,
     /// Those that name a resource and no principal.
     by_resource: HashMap<EntityUid, Named>,
-    /// For a request of an environment that the schema does not know.
-    whole: PolicySet,
     authorizer: Authorizer,
 }
 
-#[derive(Debug)]
-enum Named {
-    All(u32),
-    /// By the action's number.
-    ByAction(Vec<Option<u32>>),
-}
+/// A set that is made when a request first needs it. A sidecar meets a few of the environments that a schema allows:
+/// making all of them is most of a start, and most of its memory.
+type Slot = OnceLock<Option<Arc<PolicySet>>>;
 
-/// A scope's test of the principal or the resource.
-enum Scope {
-    Any,
-    Is(EntityTypeName),
-    In(EntityUid),
-    Eq(EntityUid),
-    IsIn(EntityTypeName, EntityUid),
+/// The policies that name one uid.
+#[derive(Debug)]
+struct Named {
+    list: Vec<usize>,
+    /// One for all of them, or one for each action's number.
+    slots: Vec<Slot>,
 }
 
 impl Half {
-    /// `policies` are one effect of `whole`, in the order of their ids.
-    pub(super) fn build(
-        policies: &[&Policy],
-        whole: &PolicySet,
-        actions: &Actions,
-        environments: &Environments,
-    ) -> Result<Self, IndexError> {
-        let mut sets = Sets { source: whole, policies, known: BTreeMap::new(), sets: Vec::new() };
+    /// `policies` are one effect of `source`, in the order of their ids.
+    pub(super) fn build(policies: &[&Policy], source: &PolicySet, actions: &Actions) -> Result<Self, IndexError> {
+        let scopes: Vec<Scope> = policies.iter().map(|policy| Scope::of(policy)).collect();
         let mut unnamed = Vec::new();
         let mut principals: HashMap<EntityUid, Vec<usize>> = HashMap::new();
         let mut resources: HashMap<EntityUid, Vec<usize>> = HashMap::new();
-        for (position, policy) in policies.iter().enumerate() {
-            match (principal_scope(policy).into_named(), resource_scope(policy).into_named()) {
-                (Some(uid), _) => principals.entry(uid).or_default().push(position),
-                (None, Some(uid)) => resources.entry(uid).or_default().push(position),
+        for (position, scope) in scopes.iter().enumerate() {
+            match (scope.named_principal(), scope.named_resource()) {
+                (Some(uid), _) => principals.entry(uid.clone()).or_default().push(position),
+                (None, Some(uid)) => resources.entry(uid.clone()).or_default().push(position),
                 (None, None) => unnamed.push(position),
             }
         }
-        let mut general = Vec::with_capacity(environments.all.len());
-        for (action, principal, resource) in &environments.all {
-            let fitting = unnamed.iter().copied().filter(|position| {
-                policies.get(*position).is_some_and(|policy| {
-                    actions.fits(&policy.action_constraint(), action)
-                        && principal_scope(policy).may_hold_for(principal)
-                        && resource_scope(policy).may_hold_for(resource)
-                })
-            });
-            general.push(sets.of(fitting.collect())?);
-        }
-        let by_principal = sets.named(principals, actions, environments)?;
-        let by_resource = sets.named(resources, actions, environments)?;
-        let mut rest = PolicySet::new();
-        for policy in policies {
-            add(&mut rest, whole, policy)?;
-        }
-        let sets = sets.sets;
-        Ok(Self { sets, general, by_principal, by_resource, whole: rest, authorizer: Authorizer::new() })
+        let slots = |count: usize| (0..count).map(|_| Slot::new()).collect::<Vec<_>>();
+        let named = |lists: HashMap<EntityUid, Vec<usize>>| {
+            let named = |list: Vec<usize>| {
+                let count = if list.len() <= UNDIVIDED_POLICIES_MAX { 1 } else { actions.environments.action_count() };
+                Named { list, slots: slots(count) }
+            };
+            lists.into_iter().map(|(uid, list)| (uid, named(list))).collect()
+        };
+        Ok(Self {
+            sets: Sets::of(policies, source)?,
+            unnamed,
+            general: slots(actions.environments.all.len()),
+            by_principal: named(principals),
+            by_resource: named(resources),
+            scopes,
+            authorizer: Authorizer::new(),
+        })
     }
 
+    #[cfg(test)]
     pub(super) fn set_count(&self) -> usize {
-        self.sets.len()
+        self.sets.made.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The satisfied policies; errors are added to `errors`.
     pub(super) fn evaluate(
         &self,
-        environments: &Environments,
+        actions: &Actions,
         request: &Request,
         entities: &Entities,
         errors: &mut Vec<(PolicyId, String)>,
     ) -> Vec<PolicyId> {
         let mut satisfied = Vec::new();
-        let mut take = |set: &PolicySet| collect(&self.decide(request, set, entities), &mut satisfied, errors);
-        let (Some(place), Some(principal), Some(resource)) =
-            (environments.place(request), request.principal(), request.resource())
-        else {
-            take(&self.whole);
-            return satisfied;
-        };
+        let sets = self.sets_for(actions, request, entities);
+        // Leaving policies out only saves time: whatever keeps the sets from being known, the whole of them answers.
+        let whole = || vec![Arc::clone(&self.sets.whole)];
+        for set in sets.unwrap_or_else(whole) {
+            collect(&self.decide(request, &set, entities), &mut satisfied, errors);
+        }
+        satisfied
+    }
+
+    /// The sets of the policies whose scope may hold; `None` for a request of an environment that the schema does not
+    /// know.
+    fn sets_for(&self, actions: &Actions, request: &Request, entities: &Entities) -> Option<Vec<Arc<PolicySet>>> {
+        let place = actions.environments.place(request)?;
+        let (principal, resource) = (request.principal()?, request.resource()?);
         // INVARIANT(disjoint): a policy stands in exactly one of the three tables, under at most one uid, so no set
         // that is evaluated here shares a policy with another.
-        let mut take_number = |number: Option<u32>| {
-            if let Some(set) = number.and_then(|number| self.sets.get(usize::try_from(number).ok()?)) {
-                take(set);
-            }
-        };
-        take_number(position(place.environment).and_then(|at| self.general.get(at).copied().flatten()));
+        let mut sets = Vec::with_capacity(4);
+        sets.extend(self.general_set(actions, place)?);
         for (uid, table) in [(principal, &self.by_principal), (resource, &self.by_resource)] {
             if table.is_empty() {
                 continue;
             }
-            take_number(named(table, uid, place));
-            for ancestor in entities.ancestors(uid).into_iter().flatten() {
-                take_number(named(table, ancestor, place));
+            for uid in std::iter::once(uid).chain(entities.ancestors(uid).into_iter().flatten()) {
+                if let Some(named) = table.get(uid) {
+                    sets.extend(self.named_set(named, actions, place)?);
+                }
             }
         }
-        satisfied
+        Some(sets)
+    }
+
+    /// The outer `None`: the set could not be made; the inner one: it is empty.
+    fn general_set(&self, actions: &Actions, place: Place) -> Option<Option<Arc<PolicySet>>> {
+        let at = place.environment;
+        let (action, principal, resource) = actions.environments.all.get(at)?;
+        let fits = |scope: &Scope| scope.fits_types(principal, resource) && scope.fits_action(actions, action);
+        self.set_in(self.general.get(at)?, &self.unnamed, fits)
+    }
+
+    fn named_set(&self, named: &Named, actions: &Actions, place: Place) -> Option<Option<Arc<PolicySet>>> {
+        if let [only] = named.slots.as_slice() {
+            return self.set_in(only, &named.list, |_| true);
+        }
+        let (action, _, _) = actions.environments.all.get(place.environment)?;
+        let slot = named.slots.get(place.action)?;
+        self.set_in(slot, &named.list, |scope| scope.fits_action(actions, action))
+    }
+
+    fn set_in(&self, slot: &Slot, list: &[usize], fits: impl Fn(&Scope) -> bool) -> Option<Option<Arc<PolicySet>>> {
+        if let Some(made) = slot.get() {
+            return Some(made.clone());
+        }
+        let fitting = list.iter().copied().filter(|position| self.scopes.get(*position).is_some_and(&fits)).collect();
+        let made = self.sets.with(fitting).ok()?;
+        // Two requests may have made it at once: the sets are equal.
+        Some(slot.get_or_init(|| made).clone())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is where the engine evaluates")]
     fn decide(&self, request: &Request, set: &PolicySet, entities: &Entities) -> Response {
         self.authorizer.is_authorized(request, set, entities)
     }
-}
-
-fn named(table: &HashMap<EntityUid, Named>, uid: &EntityUid, place: Place) -> Option<u32> {
-    match table.get(uid)? {
-        Named::All(set) => Some(*set),
-        Named::ByAction(sets) => sets.get(position(place.action)?).copied().flatten(),
-    }
-}
-
-fn position(number: u32) -> Option<usize> {
-    usize::try_from(number).ok()
 }
 
 fn collect(response: &Response, satisfied: &mut Vec<PolicyId>, errors: &mut Vec<(PolicyId, String)>) {
@@ -150,61 +166,44 @@ fn collect(response: &Response, satisfied: &mut Vec<PolicyId>, errors: &mut Vec<
     }));
 }
 
-/// Sets under construction; an equal list of policies gives the same set.
-struct Sets<'a> {
-    source: &'a PolicySet,
-    policies: &'a [&'a Policy],
-    known: BTreeMap<Vec<usize>, u32>,
-    sets: Vec<PolicySet>,
+/// The sets made so far; an equal list of policies gives the same set.
+#[derive(Debug)]
+struct Sets {
+    /// The ids by position.
+    ids: Vec<PolicyId>,
+    whole: Arc<PolicySet>,
+    made: Mutex<BTreeMap<Vec<usize>, Arc<PolicySet>>>,
 }
 
-impl Sets<'_> {
+impl Sets {
+    fn of(policies: &[&Policy], source: &PolicySet) -> Result<Self, IndexError> {
+        let mut whole = PolicySet::new();
+        for policy in policies {
+            add(&mut whole, source, policy)?;
+        }
+        let ids = policies.iter().map(|policy| policy.id().clone()).collect();
+        Ok(Self { ids, whole: Arc::new(whole), made: Mutex::new(BTreeMap::new()) })
+    }
+
     /// `None` for an empty list.
-    fn of(&mut self, list: Vec<usize>) -> Result<Option<u32>, IndexError> {
+    fn with(&self, list: Vec<usize>) -> Result<Option<Arc<PolicySet>>, IndexError> {
         if list.is_empty() {
             return Ok(None);
         }
-        if let Some(known) = self.known.get(&list) {
-            return Ok(Some(*known));
+        if list.len() == self.ids.len() {
+            return Ok(Some(Arc::clone(&self.whole)));
+        }
+        let mut known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&list) {
+            return Ok(Some(Arc::clone(known)));
         }
         let mut set = PolicySet::new();
-        for policy in list.iter().filter_map(|position| self.policies.get(*position)) {
-            add(&mut set, self.source, policy)?;
+        for policy in list.iter().filter_map(|position| self.whole.policy(self.ids.get(*position)?)) {
+            add(&mut set, &self.whole, policy)?;
         }
-        let number = number(self.sets.len())?;
-        self.sets.push(set);
-        self.known.insert(list, number);
-        Ok(Some(number))
-    }
-
-    fn named(
-        &mut self,
-        lists: HashMap<EntityUid, Vec<usize>>,
-        actions: &Actions,
-        environments: &Environments,
-    ) -> Result<HashMap<EntityUid, Named>, IndexError> {
-        let mut table = HashMap::with_capacity(lists.len());
-        for (uid, list) in lists {
-            if list.len() <= UNDIVIDED_POLICIES_MAX {
-                if let Some(set) = self.of(list)? {
-                    table.insert(uid, Named::All(set));
-                }
-                continue;
-            }
-            let mut by_action = vec![None; environments.actions.len()];
-            for (action, number) in &environments.actions {
-                let fits = |position: &usize| {
-                    self.policies.get(*position).is_some_and(|policy| actions.fits(&policy.action_constraint(), action))
-                };
-                let fitting = list.iter().copied().filter(fits).collect();
-                let set = self.of(fitting)?;
-                if let Some(slot) = position(*number).and_then(|at| by_action.get_mut(at)) {
-                    *slot = set;
-                }
-            }
-            table.insert(uid, Named::ByAction(by_action));
-        }
-        Ok(table)
+        let set = Arc::new(set);
+        known.insert(list, Arc::clone(&set));
+        Ok(Some(set))
     }
 }
 
@@ -212,7 +211,7 @@ impl Sets<'_> {
 fn add(set: &mut PolicySet, source: &PolicySet, policy: &Policy) -> Result<(), IndexError> {
     let refused = |error| IndexError::Policy(Box::new(error));
     let Some((template_id, values)) = policy.template_id().zip(policy.template_links()) else {
-        return set.add(policy.clone()).map_err(refused);
+        return set.add(without_text(policy)).map_err(refused);
     };
     if set.template(template_id).is_none()
         && let Some(template) = source.template(template_id)
@@ -220,41 +219,4 @@ fn add(set: &mut PolicySet, source: &PolicySet, policy: &Policy) -> Result<(), I
         set.add_template(template.clone()).map_err(refused)?;
     }
     set.link(template_id.clone(), policy.id().clone(), values).map_err(refused)
-}
-
-impl Scope {
-    fn may_hold_for(&self, kind: &EntityTypeName) -> bool {
-        match self {
-            Self::Any | Self::In(_) => true,
-            Self::Is(wanted) | Self::IsIn(wanted, _) => wanted == kind,
-            Self::Eq(uid) => uid.type_name() == kind,
-        }
-    }
-
-    fn into_named(self) -> Option<EntityUid> {
-        match self {
-            Self::In(uid) | Self::Eq(uid) | Self::IsIn(_, uid) => Some(uid),
-            Self::Any | Self::Is(_) => None,
-        }
-    }
-}
-
-fn principal_scope(policy: &Policy) -> Scope {
-    match policy.principal_constraint() {
-        PrincipalConstraint::Any => Scope::Any,
-        PrincipalConstraint::Is(kind) => Scope::Is(kind),
-        PrincipalConstraint::In(uid) => Scope::In(uid),
-        PrincipalConstraint::Eq(uid) => Scope::Eq(uid),
-        PrincipalConstraint::IsIn(kind, uid) => Scope::IsIn(kind, uid),
-    }
-}
-
-fn resource_scope(policy: &Policy) -> Scope {
-    match policy.resource_constraint() {
-        ResourceConstraint::Any => Scope::Any,
-        ResourceConstraint::Is(kind) => Scope::Is(kind),
-        ResourceConstraint::In(uid) => Scope::In(uid),
-        ResourceConstraint::Eq(uid) => Scope::Eq(uid),
-        ResourceConstraint::IsIn(kind, uid) => Scope::IsIn(kind, uid),
-    }
 }

@@ -1,6 +1,6 @@
 //! Tests of `index`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, Schema};
 use proptest::prelude::*;
@@ -24,12 +24,12 @@ fn uid(text: &str) -> EntityUid {
     text.parse().unwrap()
 }
 
-fn schema() -> Schema {
-    Schema::from_cedarschema_str(SCHEMA).unwrap().0
+fn actions() -> Arc<Actions> {
+    Arc::new(Actions::of(&Schema::from_cedarschema_str(SCHEMA).unwrap().0).unwrap())
 }
 
 fn index(policies: &str) -> PolicyIndex {
-    PolicyIndex::build(&policies.parse().unwrap(), &schema()).unwrap()
+    PolicyIndex::build(&policies.parse().unwrap(), &actions()).unwrap()
 }
 
 fn request(principal: &str, action: &str, resource: &str) -> Request {
@@ -169,7 +169,7 @@ proptest! {
         with_action in any::<bool>(),
     ) {
         let policies: PolicySet = policies.concat().parse().unwrap();
-        let index = PolicyIndex::build(&policies, &schema()).unwrap();
+        let index = PolicyIndex::build(&policies, &actions()).unwrap();
         for (principal, action, resource) in REQUESTS {
             let request = request(principal, action, resource);
             let mut present = entities.clone();
@@ -191,7 +191,7 @@ proptest! {
             .find(|policy| policy.to_string().trim() == broken)
             .map(|policy| policy.id().clone())
             .unwrap();
-        let index = PolicyIndex::build(&policies, &schema()).unwrap();
+        let index = PolicyIndex::build(&policies, &actions()).unwrap();
         let action = r#"Action::"view""#;
         let present = Entities::from_entities(index.actions().entity(&uid(action)).cloned(), None).unwrap();
         let merged = index.evaluate(&request(r#"User::"u0""#, action, r#"Note::"n0""#), &present);
@@ -209,7 +209,13 @@ fn satisfied_permits_are_told_also_where_a_forbid_holds() {
 
 #[test]
 fn equal_lists_of_policies_share_one_set() {
-    let index = index("permit(principal, action, resource);");
+    let policies = r#"permit(principal, action in Action::"reads", resource); permit(principal, action == Action::"drop", resource);"#;
+    let index = index(policies);
+    assert_eq!(index.set_count(), 0, "a set is made when a request needs it");
+    for action in ["view", "peek", "view"] {
+        let action = format!("Action::{action:?}");
+        index.evaluate(&request(r#"User::"a""#, &action, r#"Note::"n""#), &Entities::empty());
+    }
     assert_eq!(index.set_count(), 1);
 }
 

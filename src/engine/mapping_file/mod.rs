@@ -113,7 +113,7 @@ fn whole(cx: &mut Reading<'_>) -> Option<MappingFile> {
     }
     check_resource_columns(cx, &mapping);
     mapping.tenancy = cx.tenancy.clone().and_then(|draft| resolve_tenancy(cx, &draft, &mapping));
-    Some(MappingFile { mapping, caller_context })
+    Some(MappingFile { mapping: mapping.sealed(), caller_context })
 }
 
 fn tenancy(cx: &mut Reading<'_>, node: &Node) -> Option<TenancyDraft> {

@@ -13,17 +13,16 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PolicyToJsonError, PrincipalConstraint,
-    ResourceConstraint, Schema,
-};
+use cedar_policy::{Effect, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PolicyToJsonError};
 use serde_json::Value as Json;
 
 use super::{
-    actions::{Actions, environments},
+    actions::{Actions, Members},
     bundle::Environment,
+    policies::{annotation, without_text},
     reasons::Reasons,
     schema_shape::SchemaShape,
+    scope::Scope,
     taxonomy::Taxonomy,
 };
 use crate::domain::{EntityPlan, Reason, SlicePlan, mapping::Mapping};
@@ -31,66 +30,127 @@ use reach::{Reach, Root, World};
 
 /// Why no plan could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    #[error("cannot close the action hierarchy")]
-    Actions(#[source] Box<cedar_policy::entities_errors::EntitiesError>),
-    #[error("cannot take policy `{policy}` apart")]
-    Policy {
-        policy: PolicyId,
-        #[source]
-        source: Box<PolicyToJsonError>,
-    },
+#[error("cannot take policy `{policy}` apart")]
+pub struct PlanError {
+    policy: PolicyId,
+    #[source]
+    source: Box<PolicyToJsonError>,
 }
 
 /// What a plan is made from, beside the policies.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    pub schema: &'a Schema,
+    pub actions: &'a Actions,
     pub types: &'a SchemaShape,
     pub mapping: &'a Mapping,
     pub reasons: &'a Reasons,
     pub taxonomy: &'a Taxonomy,
 }
 
-/// Principal type, resource type and policies: environments that share all three share a plan.
-type Alike = (Arc<str>, Arc<str>, Vec<usize>);
+/// The plans of a bundle, by environment; alike ones are one.
+pub type Plans = BTreeMap<Environment, Arc<SlicePlan>>;
 
 /// The slice plan of every request environment of the schema.
 ///
 /// # Errors
 ///
 /// [`PlanError`] if Cedar cannot write a policy as JSON, which a parsed one does not cause.
-pub fn plans(policies: &PolicySet, known: Known<'_>) -> Result<BTreeMap<Environment, SlicePlan>, PlanError> {
-    let actions = Actions::of(known.schema).map_err(PlanError::Actions)?;
-    let parts: Vec<Part> =
-        policies.policies().map(|policy| Part::of(policy, known.reasons)).collect::<Result<_, _>>()?;
-    let mut made: BTreeMap<Alike, SlicePlan> = BTreeMap::new();
-    let mut plans = BTreeMap::new();
-    for (action, principal, resource) in environments(known.schema) {
-        let (principal, resource): (Arc<str>, Arc<str>) = (principal.to_string().into(), resource.to_string().into());
-        let fitting: Vec<usize> = parts
-            .iter()
-            .enumerate()
-            .filter(|(_, part)| part.fits(&actions, &action, &principal, &resource))
-            .map(|(position, _)| position)
-            .collect();
-        // Many environments have the same policies: one plan does for all of them.
-        let plan = made.entry((principal.clone(), resource.clone(), fitting)).or_insert_with_key(|key| {
-            let fitting = key.2.iter().filter_map(|position| parts.get(*position));
-            plan(known, &principal, &resource, fitting)
+pub fn plans(policies: &PolicySet, known: Known<'_>) -> Result<Plans, PlanError> {
+    let members = Members::of(known.actions);
+    let parts = policies.policies().map(|policy| Part::of(policy, known.reasons, &members));
+    let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
+    let mut names: BTreeMap<&EntityTypeName, Arc<str>> = BTreeMap::new();
+    let mut pairs: BTreeMap<(&EntityTypeName, &EntityTypeName), SameKinds<'_>> = BTreeMap::new();
+    let mut plans = Plans::new();
+    let environments = &known.actions.environments;
+    for (action, principal, resource) in &environments.all {
+        let mut name_of = |kind| Arc::clone(names.entry(kind).or_insert_with(|| Arc::from(kind.to_string())));
+        let environment =
+            Environment { principal: name_of(principal), action: action.clone(), resource: name_of(resource) };
+        let Some(number) = environments.action_number(action) else { continue };
+        let of_types = pairs.entry((principal, resource)).or_insert_with(|| {
+            let fitting = parts.iter().filter(|part| part.scope.fits_types(principal, resource));
+            SameKinds::read(known, &environment, fitting)
         });
-        plans.insert(Environment { principal, action, resource }, plan.clone());
+        let plan = of_types.plan(number);
+        plans.insert(environment, plan);
     }
     Ok(plans)
 }
 
+/// What environments share that have the same types of principal and resource.
+struct SameKinds<'p> {
+    /// Read whatever the policies are.
+    base: Reach<'p>,
+    /// What policies read beside that; many read the same.
+    distinct: Vec<Read<'p>>,
+    /// The policies whose scopes fit the types, each with the position of what it reads.
+    parts: Vec<(&'p Part, usize)>,
+    /// By which of `distinct` count: many environments have the same.
+    made: BTreeMap<Vec<bool>, Arc<SlicePlan>>,
+}
+
+struct Read<'p> {
+    reach: Reach<'p>,
+    lapsed_kinds: &'p BTreeSet<Arc<str>>,
+}
+
+impl<'p> SameKinds<'p> {
+    fn read(known: Known<'p>, types: &Environment, fitting: impl Iterator<Item = &'p Part>) -> Self {
+        let world = World { types: known.types, mapping: known.mapping };
+        let base = Reach::new(world, &types.principal, &types.resource);
+        let mut this = Self { base, distinct: Vec::new(), parts: Vec::new(), made: BTreeMap::new() };
+        for part in fitting {
+            let mut reach = this.base.clone();
+            part.bodies.iter().for_each(|body| reach.read(body));
+            let is_same = |read: &Read<'_>| *read.lapsed_kinds == part.lapsed_kinds && read.reach.reads_as(&reach);
+            let position = this.distinct.iter().position(is_same).unwrap_or(this.distinct.len());
+            if position == this.distinct.len() {
+                this.distinct.push(Read { reach, lapsed_kinds: &part.lapsed_kinds });
+            }
+            this.parts.push((part, position));
+        }
+        // What is read beside the policies: limits that end an allow, and the attributes that choose a record's groups.
+        for path in known.reasons.deadlines.iter().flat_map(|deadline| &deadline.limits) {
+            this.base.read_path(path);
+        }
+        let resource = &types.resource;
+        let short = resource.strip_prefix(&*known.types.namespace).unwrap_or(resource);
+        if let Some(fields) = known.taxonomy.types.get(resource).or_else(|| known.taxonomy.types.get(short)) {
+            for attribute in [&fields.governed_by, &fields.header].into_iter().flatten() {
+                this.base.read_attribute(Root::Resource, attribute);
+            }
+        }
+        this
+    }
+
+    /// The plan for the action of this number.
+    fn plan(&mut self, action: usize) -> Arc<SlicePlan> {
+        let mut counts = vec![false; self.distinct.len()];
+        for (part, position) in &self.parts {
+            if part.actions.get(action).copied().unwrap_or_default()
+                && let Some(counts) = counts.get_mut(*position)
+            {
+                *counts = true;
+            }
+        }
+        let made = self.made.entry(counts).or_insert_with_key(|counts| {
+            let mut reach = self.base.clone();
+            let mut kinds: BTreeSet<Arc<str>> = BTreeSet::new();
+            for (read, _) in self.distinct.iter().zip(counts).filter(|(_, counts)| **counts) {
+                reach.absorb(&read.reach);
+                kinds.extend(read.lapsed_kinds.iter().cloned());
+            }
+            // A near miss is explained by lapsed rows about the principal: of every entity that was looked into.
+            reach.add_kinds(&kinds);
+            Arc::new(reach.into_plan())
+        });
+        Arc::clone(made)
+    }
+}
+
 /// The plan of several questions about one principal and one resource, asked of the same slice.
-pub fn plan_for(
-    plans: &BTreeMap<Environment, SlicePlan>,
-    principal_type: &str,
-    resource_type: &str,
-    actions: &[EntityUid],
-) -> SlicePlan {
+pub fn plan_for(plans: &Plans, principal_type: &str, resource_type: &str, actions: &[EntityUid]) -> SlicePlan {
     let mut union = SlicePlan::default();
     for action in actions {
         let environment =
@@ -114,80 +174,41 @@ fn merge(into: &mut EntityPlan, from: &EntityPlan) {
     }
 }
 
-fn plan<'p>(
-    known: Known<'_>,
-    principal: &Arc<str>,
-    resource: &Arc<str>,
-    fitting: impl Iterator<Item = &'p Part>,
-) -> SlicePlan {
-    let world = World { types: known.types, mapping: known.mapping };
-    let mut reach = Reach::new(world, principal, resource);
-    let mut kinds: BTreeSet<Arc<str>> = BTreeSet::new();
-    for part in fitting {
-        for body in &part.bodies {
-            reach.read(body);
-        }
-        kinds.extend(part.lapsed_kinds.iter().cloned());
-    }
-    // What is read beside the policies: limits that end an allow, and the attributes that choose a record's groups.
-    for path in known.reasons.deadlines.iter().flat_map(|deadline| &deadline.limits) {
-        reach.read_path(path);
-    }
-    let base = resource.strip_prefix(&*known.types.namespace).unwrap_or(resource);
-    if let Some(fields) = known.taxonomy.types.get(resource).or_else(|| known.taxonomy.types.get(base)) {
-        for attribute in [&fields.governed_by, &fields.header].into_iter().flatten() {
-            reach.read_attribute(Root::Resource, attribute);
-        }
-    }
-    // A near miss is explained by lapsed rows about the principal: of every entity that was looked into.
-    reach.add_kinds(&kinds);
-    reach.into_plan()
-}
-
 /// What a plan needs of one policy.
 struct Part {
-    action: ActionConstraint,
-    principal: Option<Arc<str>>,
-    resource: Option<Arc<str>>,
+    scope: Scope,
+    /// The actions that the scope fits, by their numbers.
+    actions: Vec<bool>,
     bodies: Vec<Json>,
     /// Kinds of rows that may explain why this permit did not hold.
     lapsed_kinds: BTreeSet<Arc<str>>,
 }
 
 impl Part {
-    fn of(policy: &Policy, reasons: &Reasons) -> Result<Self, PlanError> {
-        let json = policy
-            .to_json()
-            .map_err(|source| PlanError::Policy { policy: policy.id().clone(), source: Box::new(source) })?;
-        let conditions = json.get("conditions").and_then(Json::as_array).into_iter().flatten();
-        let bodies = conditions.filter_map(|condition| condition.get("body").cloned()).collect();
-        let otherwise = policy.annotation("otherwise").filter(|_| policy.effect() == Effect::Permit);
+    fn of(policy: &Policy, reasons: &Reasons, members: &Members<'_>) -> Result<Self, PlanError> {
+        // What is reached does not depend on which clause reaches it.
+        let bodies = bodies(&without_text(policy))?;
+        let otherwise = annotation(policy, "otherwise").filter(|_| policy.effect() == Effect::Permit);
         let codes = otherwise.unwrap_or_default().split_whitespace().map(Reason::from);
         let refinements = codes.filter_map(|code| reasons.refine.get(&code));
         let kinds = |refinement: &super::reasons::Refinement| {
             let active = refinement.active.iter().map(|active| active.kind.clone());
             active.chain(refinement.lapsed.keys().cloned()).collect::<Vec<_>>()
         };
+        let scope = Scope::of(policy);
         Ok(Self {
-            action: policy.action_constraint(),
-            principal: match policy.principal_constraint() {
-                PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => Some(kind.to_string().into()),
-                PrincipalConstraint::Eq(uid) => Some(uid.type_name().to_string().into()),
-                PrincipalConstraint::Any | PrincipalConstraint::In(_) => None,
-            },
-            resource: match policy.resource_constraint() {
-                ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => Some(kind.to_string().into()),
-                ResourceConstraint::Eq(uid) => Some(uid.type_name().to_string().into()),
-                ResourceConstraint::Any | ResourceConstraint::In(_) => None,
-            },
+            actions: scope.fitting_actions(members),
+            scope,
             bodies,
             lapsed_kinds: refinements.flat_map(kinds).collect(),
         })
     }
+}
 
-    fn fits(&self, actions: &Actions, action: &EntityUid, principal: &Arc<str>, resource: &Arc<str>) -> bool {
-        self.principal.as_ref().is_none_or(|kind| kind == principal)
-            && self.resource.as_ref().is_none_or(|kind| kind == resource)
-            && actions.fits(&self.action, action)
-    }
+/// The conditions of a policy in Cedar's JSON form.
+fn bodies(policy: &Policy) -> Result<Vec<Json>, PlanError> {
+    let mut json =
+        policy.to_json().map_err(|source| PlanError { policy: policy.id().clone(), source: Box::new(source) })?;
+    let conditions = json.get_mut("conditions").and_then(Json::as_array_mut).into_iter().flatten();
+    Ok(conditions.filter_map(|condition| condition.get_mut("body").map(Json::take)).collect())
 }

@@ -1,7 +1,7 @@
 //! What the expressions of policies look into, for one type of principal and one type of resource.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -28,6 +28,7 @@ pub(super) enum Root {
 }
 
 /// What is read so far.
+#[derive(Clone)]
 pub(super) struct Reach<'a> {
     world: World<'a>,
     principal: Looked,
@@ -35,6 +36,7 @@ pub(super) struct Reach<'a> {
 }
 
 /// An entity that is looked into.
+#[derive(Clone, PartialEq, Eq)]
 struct Looked {
     kind: Arc<str>,
     relations: BTreeSet<Arc<str>>,
@@ -81,6 +83,16 @@ impl<'a> Reach<'a> {
 
     pub(super) fn into_plan(self) -> SlicePlan {
         SlicePlan { principal: self.principal.into_plan(), resource: self.resource.into_plan() }
+    }
+
+    /// Adds what another one has read, which began with the same types.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        self.principal.absorb(&other.principal);
+        self.resource.absorb(&other.resource);
+    }
+
+    pub(super) fn reads_as(&self, other: &Self) -> bool {
+        self.principal == other.principal && self.resource == other.resource
     }
 
     /// Reads an expression in Cedar's JSON form.
@@ -335,6 +347,16 @@ fn parent_relations(mapping: &EntityMapping) -> Vec<Arc<str>> {
 }
 
 impl Looked {
+    fn absorb(&mut self, other: &Self) {
+        self.relations.extend(other.relations.iter().cloned());
+        for (attribute, looked) in &other.follow {
+            match self.follow.entry(attribute.clone()) {
+                Entry::Occupied(mut own) => own.get_mut().absorb(looked),
+                Entry::Vacant(vacant) => drop(vacant.insert(looked.clone())),
+            }
+        }
+    }
+
     fn into_plan(self) -> EntityPlan {
         let follow = self.follow.into_iter().map(|(attribute, looked)| (attribute, looked.into_plan())).collect();
         EntityPlan { relations: self.relations.into_iter().collect(), follow }

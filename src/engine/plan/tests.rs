@@ -17,12 +17,13 @@ use crate::{
         mapping_file,
         reasons::{Deadline, Refinement},
         schema_shape::Type,
+        source::Sources,
     },
 };
 
 /// The shipped schema with one action for every type of resource.
 struct Shipped {
-    schema: Schema,
+    actions: Arc<Actions>,
     types: SchemaShape,
     mapping: Mapping,
     reasons: Reasons,
@@ -40,18 +41,19 @@ impl Shipped {
             resources.join(", ")
         );
         let (schema, _) = Schema::from_cedarschema_str(&text).unwrap();
+        let actions = Arc::new(Actions::of(&schema).unwrap());
         let types = SchemaShape::from_text(&text).unwrap();
         let taxonomy = Taxonomy::default();
         let file = folder.join("clinic.entities.yaml");
         let mapping =
             mapping_file::read(&file, &fs::read_to_string(&file).unwrap(), &types, &taxonomy).unwrap().mapping;
-        Self { schema, types, mapping, reasons: Reasons::default(), taxonomy }
+        Self { actions, types, mapping, reasons: Reasons::default(), taxonomy }
     }
 
-    fn plans(&self, policies: &str) -> BTreeMap<Environment, SlicePlan> {
+    fn plans(&self, policies: &str) -> Plans {
         let policies: PolicySet = policies.parse().unwrap_or_else(|error| panic!("{policies}: {error}"));
-        let Self { schema, types, mapping, reasons, taxonomy } = self;
-        plans(&policies, Known { schema, types, mapping, reasons, taxonomy }).unwrap()
+        let Self { actions, types, mapping, reasons, taxonomy } = self;
+        plans(&policies, Known { actions, types, mapping, reasons, taxonomy }).unwrap()
     }
 
     fn plan(&self, policies: &str, resource: &str) -> SlicePlan {
@@ -88,6 +90,31 @@ fn reading_any_attribute_plans_every_relation_that_fills_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_policy_reaches_the_same_with_its_text_and_without() {
+    let shipped = Shipped::new();
+    let world = World { types: &shipped.types, mapping: &shipped.mapping };
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let sources = Sources::read(&folder.join("policies"), &folder.join("schemas")).unwrap();
+    let mut compared = 0;
+    for policy in sources
+        .policies
+        .iter()
+        .flat_map(|file| file.text.parse::<PolicySet>().unwrap().policies().cloned().collect::<Vec<_>>())
+    {
+        for resource in shipped.mapping.entities.keys() {
+            let plan = |policy: &Policy| {
+                let mut reach = Reach::new(world, &"User".into(), resource);
+                bodies(policy).unwrap().iter().for_each(|body| reach.read(body));
+                reach.into_plan()
+            };
+            assert_eq!(plan(&policy), plan(&without_text(&policy)), "{policy}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 1_000, "{compared}");
 }
 
 #[test]
@@ -265,7 +292,7 @@ proptest! {
         };
         let view = View::new(&shipped.mapping, &slice, Timestamp::UNIX_EPOCH, None);
         let present = Entities::from_entities(view.project().unwrap().to_cedar().unwrap(), None).unwrap();
-        let index = PolicyIndex::build(&text.parse().unwrap(), &shipped.schema).unwrap();
+        let index = PolicyIndex::build(&text.parse().unwrap(), &shipped.actions).unwrap();
         let request = Request::new(slice.principal, look(), slice.resource, Context::empty(), None).unwrap();
         let merged = index.evaluate(&request, &present);
         prop_assert!(merged.errors.is_empty(), "{:?} for {}", merged.errors, text);

@@ -37,6 +37,19 @@ pub fn parse_policies(files: &[TextFile]) -> (PolicySet, BTreeMap<Arc<str>, Poli
     (reader.set, reader.metas, reader.problems)
 }
 
+/// The same policy, but for what Cedar keeps of its text.
+///
+/// Every copy of a policy carries a copy of its text, and taking such a policy apart parses that again. Without it a
+/// policy is small and taken apart quickly; its `when` and `unless` clauses are then one condition.
+pub(super) fn without_text(policy: &Policy) -> Policy {
+    Policy::from(policy.as_ref().clone())
+}
+
+/// What a policy says of itself under `key`. Cedar's own function parses the key at every call.
+pub(super) fn annotation<'p>(policy: &'p Policy, key: &str) -> Option<&'p str> {
+    policy.annotations().find(|(known, _)| *known == key).map(|(_, value)| value)
+}
+
 struct Reader {
     set: PolicySet,
     metas: BTreeMap<Arc<str>, PolicyMeta>,
@@ -90,7 +103,7 @@ impl Reader {
     /// The id it gave itself, or, so that the other checks can go on, one made from its place.
     fn id(&mut self, place: &Place<'_>, policy: &Policy) -> Arc<str> {
         let by_place = || Arc::from(format!("{}:{}", place.file.name, place.line()));
-        let Some(id) = policy.annotation("id") else {
+        let Some(id) = annotation(policy, "id") else {
             let hint = "write `@id(\"who-does-what\")` before it: answers and records name policies by their ids";
             self.problems.push(place.error("id", "the policy has no `@id`").hint(hint));
             return by_place();
@@ -139,7 +152,7 @@ fn meta(place: &Place<'_>, policy: &Policy, id: Arc<str>, problems: &mut Vec<Pro
     notes.unknown();
     let (text, reason, otherwise) = (notes.text(), notes.reason(), notes.otherwise());
     let (requires, durability, priority) = (notes.requires(), notes.durability(), notes.priority());
-    let obligations = policy.annotation("obligation").unwrap_or_default().split_whitespace().map(Arc::from).collect();
+    let obligations = annotation(policy, "obligation").unwrap_or_default().split_whitespace().map(Arc::from).collect();
     let (file, line): (PathBuf, usize) = (place.file.path.clone(), place.line());
     let effect = notes.effect;
     PolicyMeta { id, effect, text, reason, otherwise, obligations, requires, durability, priority, file, line }
@@ -175,7 +188,7 @@ impl Notes<'_> {
     }
 
     fn text(&mut self) -> Option<Arc<str>> {
-        let text = self.policy.annotation("text")?;
+        let text = annotation(self.policy, "text")?;
         let chars = text.chars().count();
         if text.trim().is_empty() || chars > TEXT_CHARS_MAX || text.contains(char::is_control) {
             let hint = format!("one sentence of 1 to {TEXT_CHARS_MAX} characters on one line");
@@ -185,7 +198,7 @@ impl Notes<'_> {
     }
 
     fn reason(&mut self) -> Option<Reason> {
-        match (self.effect, self.policy.annotation("reason")) {
+        match (self.effect, annotation(self.policy, "reason")) {
             (PolicyEffect::Forbid, Some(code)) => self.code("reason", code),
             (PolicyEffect::Forbid, None) => {
                 let hint = "write `@reason(\"code\")`: a deny by this policy is answered with it";
@@ -205,7 +218,7 @@ impl Notes<'_> {
     }
 
     fn otherwise(&mut self) -> Vec<Option<Reason>> {
-        let Some(codes) = self.policy.annotation("otherwise") else { return Vec::new() };
+        let Some(codes) = annotation(self.policy, "otherwise") else { return Vec::new() };
         if self.effect == PolicyEffect::Forbid {
             self.complain("otherwise", "a forbid has no `@otherwise`", "say `@reason` for the reason when it holds");
             return Vec::new();
@@ -238,7 +251,7 @@ impl Notes<'_> {
     }
 
     fn requires(&mut self) -> Option<Arc<str>> {
-        let requires = self.policy.annotation("requires")?;
+        let requires = annotation(self.policy, "requires")?;
         if self.effect == PolicyEffect::Forbid {
             let hint = "only a permit can ask that another question be allowed too";
             self.complain("requires", "a forbid has no `@requires`", hint);
@@ -248,7 +261,7 @@ impl Notes<'_> {
     }
 
     fn durability(&mut self) -> Option<Tier> {
-        let tier = self.policy.annotation("durability")?;
+        let tier = annotation(self.policy, "durability")?;
         let known = [Tier::Process, Tier::Disk];
         let found = known.into_iter().find(|known| known.as_str() == tier);
         if found.is_none() {
@@ -259,7 +272,7 @@ impl Notes<'_> {
     }
 
     fn priority(&mut self) -> i64 {
-        let Some(priority) = self.policy.annotation("priority") else { return 0 };
+        let Some(priority) = annotation(self.policy, "priority") else { return 0 };
         priority.parse().unwrap_or_else(|_not_a_number| {
             let message = format!("`{}` is not a priority", priority.escape_default());
             self.complain("priority", message, "a whole number; the smaller one is named first");

@@ -10,10 +10,10 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
-use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, PolicyToJsonError};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet};
 
 use crate::domain::{
     Evidence, Value,
@@ -23,18 +23,16 @@ use crate::domain::{
 /// How many steps up a hierarchy of parents are followed.
 const ANCESTRY_MAX: usize = 16;
 
-/// Why the tests of a permit could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot take policy `{policy}` apart")]
-pub struct ProbeError {
-    policy: PolicyId,
-    #[source]
-    source: Box<PolicyToJsonError>,
-}
+/// The permits of a bundle with the tests of those that were asked about.
+#[derive(Debug, Default)]
+pub struct Probes(BTreeMap<PolicyId, Permit>);
 
-/// The tests of every permit of a bundle.
-#[derive(Clone, Debug, Default)]
-pub struct Probes(BTreeMap<PolicyId, Test>);
+#[derive(Debug)]
+struct Permit {
+    /// With its text: what stands in an `unless` witnesses nothing, and the text alone tells it apart.
+    policy: Policy,
+    test: OnceLock<Test>,
+}
 
 /// The question that evidence is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -96,14 +94,13 @@ enum Side {
 }
 
 impl Probes {
-    /// Reads the permits of `policies`.
-    ///
-    /// # Errors
-    ///
-    /// [`ProbeError`] if Cedar cannot write a policy as JSON, which a parsed one does not cause.
-    pub fn build(policies: &PolicySet) -> Result<Self, ProbeError> {
+    /// Keeps the permits of `policies`, which must have their texts.
+    pub fn of(policies: &PolicySet) -> Self {
         let permits = policies.policies().filter(|policy| policy.effect() == Effect::Permit);
-        permits.map(|policy| Ok((policy.id().clone(), test_of(policy)?))).collect::<Result<_, _>>().map(Self)
+        let permits = permits
+            .map(|policy| (policy.id().clone(), Permit { policy: policy.clone(), test: OnceLock::new() }))
+            .collect();
+        Self(permits)
     }
 
     /// The rows that made these satisfied permits true, each once, sorted.
@@ -115,17 +112,25 @@ impl Probes {
         question: Question<'_>,
     ) -> Vec<Evidence> {
         let mut search = Search { view, projected, question, found: BTreeSet::new() };
-        for test in permits.into_iter().filter_map(|id| self.0.get(id)) {
-            search.collect(test);
+        for permit in permits.into_iter().filter_map(|id| self.0.get(id)) {
+            search.collect(permit.test());
         }
         search.found.into_iter().collect()
     }
 }
 
-fn test_of(policy: &Policy) -> Result<Test, ProbeError> {
-    let json =
-        policy.to_json().map_err(|source| ProbeError { policy: policy.id().clone(), source: Box::new(source) })?;
-    Ok(read::test(policy, &json))
+impl Permit {
+    /// Read when the permit first allows something.
+    fn test(&self) -> &Test {
+        self.test.get_or_init(|| match self.policy.to_json() {
+            Ok(json) => read::test(&self.policy, &json),
+            Err(error) => {
+                // A bundle goes live only with permits that can be taken apart: see `clauses::can_be_cut`.
+                tracing::error!(error = &error as &dyn std::error::Error, "a permit's evidence cannot be told");
+                Test::Opaque
+            }
+        })
+    }
 }
 
 struct Search<'a> {

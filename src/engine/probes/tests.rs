@@ -112,7 +112,7 @@ fn evidence(policy: &str) -> Vec<String> {
     let view = View::new(&mapping, &slice, now, None);
     let projected = view.project().unwrap();
     let policies: PolicySet = policy.parse().unwrap_or_else(|error| panic!("{policy}: {error}"));
-    let probes = Probes::build(&policies).unwrap();
+    let probes = Probes::of(&policies);
     let context: BTreeMap<Arc<str>, Value> =
         [("group".into(), Value::Text("note".into())), ("session.mfa".into(), Value::Bool(true))].into();
     let question = Question { principal: &slice.principal, resource: &slice.resource, context: &context };

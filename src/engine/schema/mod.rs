@@ -1,10 +1,7 @@
 //! The schema of a bundle: what its author wrote, and the actions made from the field groups.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    sync::Arc,
-};
+mod made;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::{CedarSchemaError, Schema, SchemaFragment};
 use miette::Diagnostic;
@@ -14,10 +11,12 @@ use super::{
     guard::{Piece, Pieces},
     nearest::suggest,
     problem::{Problem, Severity},
+    schema_shape::SchemaShape,
     source::TextFile,
-    taxonomy::Taxonomy,
-    taxonomy_file::{FieldsFile, MASK},
+    taxonomy_file::FieldsFile,
 };
+pub(super) use made::action_names;
+use made::schema_actions;
 
 /// A schema that policies can be validated against.
 #[derive(Clone, Debug)]
@@ -27,7 +26,28 @@ pub struct BuiltSchema {
     pub namespace: Arc<str>,
     /// The written text and the generated one, as `check --print-schema` shows it.
     pub text: String,
+    /// What it says of types and contexts.
+    pub shape: SchemaShape,
     pub warnings: Vec<Problem>,
+    /// What was written, and one made action for all that policies cannot tell apart; `None` where none was made.
+    alike: Option<(SchemaFragment, String)>,
+}
+
+impl BuiltSchema {
+    /// A schema under which policies are valid exactly when they are under the whole one.
+    ///
+    /// Cedar types a policy for each action. Of those that have the same groups, types and context and that no policy
+    /// names, one stands for all: no expression can come out differently for another.
+    ///
+    /// # Errors
+    ///
+    /// What Cedar says of it, which it does not of a part of a schema that it took.
+    pub fn for_validation(&self) -> Result<Schema, Vec<Problem>> {
+        let Some((written, made)) = &self.alike else { return Ok(self.schema.clone()) };
+        let refused = |error: &dyn std::error::Error| unreadable(format!("the schema cannot be validated by: {error}"));
+        let made = SchemaFragment::from_cedarschema_str(made).map_err(|error| refused(&error))?.0;
+        Schema::from_schema_fragments([written.clone(), made]).map_err(|error| refused(&error))
+    }
 }
 
 /// Which classes of groups become actions.
@@ -58,13 +78,15 @@ pub fn build_schema(
     let alone = Schema::from_schema_fragments([written.clone()]).map_err(|error| problems_of(&error, base))?;
     let namespace = namespace(&written, base, fields.is_some())?;
     let Some((file, fields)) = fields else {
-        return Ok(BuiltSchema { schema: alone, namespace, text: base.text.to_string(), warnings });
+        let shape = SchemaShape::from_fragment(written).map_err(unreadable)?;
+        let text = base.text.to_string();
+        return Ok(BuiltSchema { schema: alone, namespace, text, shape, warnings, alike: None });
     };
     let missing = undeclared(&alone, &namespace, file, fields);
     if !missing.is_empty() {
         return Err(missing);
     }
-    let generated = schema_actions(fields, &namespace, classes);
+    let made = schema_actions(fields, &namespace, classes);
     let of_fields = |error: &dyn Diagnostic| {
         let help = error.help().map(|help| help.to_string());
         let mut problem =
@@ -73,10 +95,17 @@ pub fn build_schema(
             help.or_else(|| Some(format!("it must declare `{}` and `{}`", fields.principal, fields.context)));
         vec![problem.in_file(&file.path)]
     };
-    let made = SchemaFragment::from_cedarschema_str(&generated).map_err(|error| of_fields(&error))?.0;
-    let schema = Schema::from_schema_fragments([written, made]).map_err(|error| of_fields(&error))?;
-    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &generated);
-    Ok(BuiltSchema { schema, namespace, text, warnings })
+    let fragment = SchemaFragment::from_cedarschema_str(&made.text).map_err(|error| of_fields(&error))?.0;
+    let schema = Schema::from_schema_fragments([written.clone(), fragment]).map_err(|error| of_fields(&error))?;
+    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &made.text);
+    let names = made.asked.iter().map(String::as_str);
+    let shape = SchemaShape::with_actions(written.clone(), namespace.trim_end_matches("::"), &fields.context, names);
+    let alike = made.named.is_some().then_some((written, made.alike));
+    Ok(BuiltSchema { schema, namespace, text, shape: shape.map_err(unreadable)?, warnings, alike })
+}
+
+fn unreadable(cause: String) -> Vec<Problem> {
+    vec![Problem::error(cause)]
 }
 
 fn parse(base: &TextFile) -> Result<(SchemaFragment, Vec<Problem>), Vec<Problem>> {
@@ -158,156 +187,6 @@ fn undeclared(schema: &Schema, namespace: &str, file: &TextFile, fields: &Fields
         }
     }
     problems
-}
-
-/// Cedar schema text of every action that the field groups make.
-///
-/// For a verb `v`: `v` itself, `v:class` in it for each class that has a group `v` can be asked on, and `v:group` in
-/// those, or in `v` where it has none.
-/// A plain action stands alone unless the file puts it `in` others.
-pub fn schema_actions(fields: &FieldsFile, namespace: &str, classes: Classes<'_>) -> String {
-    let taxonomy = &fields.taxonomy;
-    let named: Option<BTreeSet<&str>> = match classes {
-        Classes::Every => None,
-        Classes::NamedIn(files) => {
-            Some(files.iter().flat_map(|file| Pieces::new(&file.text)).filter_map(in_quotes).collect())
-        }
-    };
-    let is_wanted = |action: &str| named.as_ref().is_none_or(|named| named.contains(action));
-    let mut out = Actions { text: String::new(), fields, indent: if namespace.is_empty() { "" } else { "  " } };
-    let name = namespace.trim_end_matches("::");
-    if !name.is_empty() {
-        out.line(format_args!("namespace {name} {{"));
-    }
-    for (verb, asked) in asked_verbs(taxonomy) {
-        out.group(&verb, &[]);
-        let mut classes_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (class, members) in &taxonomy.classes {
-            let action = format!("{verb}:{class}");
-            if is_wanted(&action) && members.iter().any(|group| asked.contains_key(group)) {
-                out.group(&action, &[verb.to_string()]);
-                for group in members {
-                    classes_of.entry(group).or_default().push(action.clone());
-                }
-            }
-        }
-        for (group, kinds) in &asked {
-            // A class is in the verb already: saying so again for each of its members takes Cedar as long as the rest.
-            let parents = classes_of.remove(&**group).unwrap_or_else(|| vec![verb.to_string()]);
-            out.action(&format!("{verb}:{group}"), &parents, kinds);
-        }
-    }
-    for (name, action) in &taxonomy.actions {
-        let parents: Vec<_> = fields.memberships.get(name).into_iter().flatten().map(ToString::to_string).collect();
-        out.action(name, &parents, &action.on.keys().cloned().collect());
-    }
-    if !name.is_empty() {
-        out.text.push_str("}\n");
-    }
-    out.text
-}
-
-fn in_quotes<'t>((_, piece): (usize, Piece<'t>)) -> Option<&'t str> {
-    match piece {
-        Piece::Quoted(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// Every action id that the field groups can make, classes included, for the nearest one to a mistyped id.
-pub(super) fn action_names(taxonomy: &Taxonomy) -> Vec<String> {
-    let behind = || taxonomy.groups.keys().chain(taxonomy.classes.keys());
-    let mut names: Vec<String> = taxonomy.actions.keys().map(ToString::to_string).collect();
-    for (verb, asked) in asked_verbs(taxonomy) {
-        let is_asked = |name: &&Arc<str>| {
-            asked.contains_key(*name)
-                || taxonomy
-                    .classes
-                    .get(*name)
-                    .is_some_and(|members| members.iter().any(|group| asked.contains_key(group)))
-        };
-        names.extend(behind().filter(is_asked).map(|name| format!("{verb}:{name}")));
-        names.push(verb.to_string());
-    }
-    names
-}
-
-/// Group -> types that a verb may be asked on.
-type Asked = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
-
-/// Every verb with its groups, [`MASK`] after those that mask.
-fn asked_verbs(taxonomy: &Taxonomy) -> Vec<(Arc<str>, Asked)> {
-    let mut masked = Asked::new();
-    let mut verbs = Vec::new();
-    for (verb, rules) in &taxonomy.verbs {
-        let mut asked = Asked::new();
-        for (group, meaning) in &taxonomy.groups {
-            let kinds: BTreeSet<Arc<str>> = taxonomy
-                .types
-                .iter()
-                .filter(|(kind, _)| rules.on.as_ref().is_none_or(|on| on.contains(kind)))
-                .filter(|(_, fields)| {
-                    let is_own = fields.groups.iter().any(|(own, _)| own == group);
-                    let is_governing = meaning.governs && fields.governed_by.is_some();
-                    let is_header = fields.header.is_some()
-                        && taxonomy
-                            .header
-                            .as_ref()
-                            .is_some_and(|header| header.groups.contains(group) && header.verbs.contains(verb));
-                    rules.any_group || is_own || is_governing || is_header
-                })
-                .map(|(kind, _)| Arc::clone(kind))
-                .collect();
-            if !kinds.is_empty() {
-                asked.insert(Arc::clone(group), kinds);
-            }
-        }
-        if rules.masks {
-            for (group, kinds) in &asked {
-                masked.entry(Arc::clone(group)).or_default().extend(kinds.iter().cloned());
-            }
-        }
-        verbs.push((Arc::clone(verb), asked));
-    }
-    if !masked.is_empty() {
-        verbs.push((Arc::from(MASK), masked));
-    }
-    verbs
-}
-
-struct Actions<'f> {
-    text: String,
-    fields: &'f FieldsFile,
-    indent: &'static str,
-}
-
-impl Actions<'_> {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        // Writing to a `String` cannot fail.
-        let _infallible = writeln!(self.text, "{line}");
-    }
-
-    fn group(&mut self, name: &str, parents: &[String]) {
-        let (indent, within) = (self.indent, within(parents));
-        self.line(format_args!("{indent}action \"{name}\"{within};"));
-    }
-
-    fn action(&mut self, name: &str, parents: &[String], kinds: &BTreeSet<Arc<str>>) {
-        let (indent, within) = (self.indent, within(parents));
-        let (principal, context) = (&self.fields.principal, &self.fields.context);
-        let kinds: Vec<&str> = kinds.iter().map(|kind| &**kind).collect();
-        let kinds = kinds.join(", ");
-        let applies = format!("{{ principal: {principal}, resource: [{kinds}], context: {context} }}");
-        self.line(format_args!("{indent}action \"{name}\"{within} appliesTo {applies};"));
-    }
-}
-
-fn within(parents: &[String]) -> String {
-    if parents.is_empty() {
-        return String::new();
-    }
-    let quoted: Vec<_> = parents.iter().map(|parent| format!("\"{parent}\"")).collect();
-    format!(" in [{}]", quoted.join(", "))
 }
 
 #[cfg(test)]

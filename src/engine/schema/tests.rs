@@ -1,6 +1,6 @@
 //! Tests of `schema`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::*;
 use crate::engine::taxonomy_file::parse_fields;
@@ -41,6 +41,16 @@ fn built(schema: &str, fields: &str) -> Result<BuiltSchema, Vec<Problem>> {
 
 fn lines(text: &str, start: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_shape_is_that_of_the_whole_text() {
+    let shape = built(SCHEMA, FIELDS).unwrap().shape;
+    assert_eq!(shape, SchemaShape::from_text(&built(SCHEMA, FIELDS).unwrap().text).unwrap());
+    assert!(shape.action_contexts.contains_key("read:note.text") && !shape.action_contexts.contains_key("read"));
+    let spaced = format!("namespace Ward {{ {SCHEMA} action own appliesTo {{ principal: User, resource: Note }}; }}");
+    let in_namespace = built(&spaced, FIELDS).unwrap();
+    assert_eq!(in_namespace.shape, SchemaShape::from_text(&in_namespace.text).unwrap());
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) fn clinic() -> Mapping {
             relation: "roles".into(),
             relation_column: 1,
         }),
+        digest: 0,
     }
 }
 

@@ -120,6 +120,9 @@ fn trail_config(config: &Config) -> TrailConfig {
         quota_bytes: (config.audit.quota_bytes > 0).then_some(config.audit.quota_bytes),
         strict: config.audit.strict,
         accept_ephemeral: config.audit.accept_ephemeral,
+        key_file: config.audit.key_file.clone(),
+        checkpoint_after: Duration::from_secs(config.audit.checkpoint_seconds),
+        checkpoints_dir: config.audit.checkpoints_dir.clone(),
         ..TrailConfig::at(&config.audit.dir)
     }
 }
@@ -127,8 +130,15 @@ fn trail_config(config: &Config) -> TrailConfig {
 /// A trail without room answers nothing: not ready until it has some again.
 pub(super) fn tell_trail(house: &House) {
     let readiness = &house.lifecycle.readiness;
-    match house.trail.status().health {
-        TrailHealth::Ok => readiness.ready("trail", "the trail is open"),
+    let status = house.trail.status();
+    if let Some(checkpoint) = status.last_checkpoint {
+        house.metrics.audit_checkpoint(u64::try_from(checkpoint.at.as_second()).unwrap_or(0));
+    }
+    match status.health {
+        TrailHealth::Ok => match status.checkpoint_trouble {
+            Some(trouble) => readiness.degraded("trail", &trouble),
+            None => readiness.ready("trail", "the trail is open"),
+        },
         TrailHealth::Full => {
             readiness.not_ready("trail", "no room for records: every answer is refused until there is")
         }

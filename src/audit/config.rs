@@ -27,6 +27,12 @@ pub struct TrailConfig {
     pub strict: bool,
     /// Start on a volume that can vanish, and say so in the trail.
     pub accept_ephemeral: bool,
+    /// The key that signs tree heads; without one nothing is signed.
+    pub key_file: Option<PathBuf>,
+    /// The time between two checkpoints, if there are new records.
+    pub checkpoint_after: Duration,
+    /// A folder that gets every checkpoint too, outside of the trail's.
+    pub checkpoints_dir: Option<PathBuf>,
     /// The program's version, for the record of the start.
     pub version: String,
 }
@@ -43,6 +49,9 @@ impl TrailConfig {
             quota_bytes: None,
             strict: false,
             accept_ephemeral: false,
+            key_file: None,
+            checkpoint_after: Duration::from_secs(60),
+            checkpoints_dir: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -55,7 +64,13 @@ impl TrailConfig {
 
     /// The longest frame that fits into every segment.
     pub(super) fn frame_bytes_max(&self) -> u64 {
-        let room = self.segment_size(1) - super::bytes::len64(super::header::HEADER_BYTES) - super::frame::SEAL_BYTES;
+        let room = self.segment_size(1) - super::bytes::len64(super::header::HEADER_BYTES) - self.end_bytes();
         room.min(FRAME_BYTES_MAX)
+    }
+
+    /// What every segment keeps free, so that it can always be signed and sealed.
+    pub(super) fn end_bytes(&self) -> u64 {
+        let checkpoint = if self.key_file.is_some() { super::signing::CHECKPOINT_BYTES_MAX } else { 0 };
+        super::frame::SEAL_BYTES + checkpoint
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use uuid::Uuid;
 
 use super::header::{HEADER_BYTES, Header, HeaderError};
+use crate::domain::Timestamp;
 
 const EXTENSION: &str = ".trail";
 
@@ -91,10 +92,20 @@ pub(super) fn read_header(path: &Path) -> io::Result<Result<Header, HeaderError>
     Ok(Header::decode(&bytes))
 }
 
+/// When a writer began. The id of one whose headers cannot be read tells it too, to the millisecond: damage to the last
+/// writer must not make it look like the first.
+fn born(files: &WriterFiles) -> Option<Timestamp> {
+    if let Some(header) = &files.header {
+        return Some(header.created);
+    }
+    let (seconds, nanos) = files.writer.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+}
+
 /// Sorts writers so that each follows its predecessor. Names alone would not do: two starts within one tick of the
 /// clock get ids in any order.
 fn in_order(mut writers: Vec<WriterFiles>) -> Vec<WriterFiles> {
-    writers.sort_by_key(|files| (files.header.as_ref().map(|header| header.created), files.writer));
+    writers.sort_by_key(|files| (born(files), files.writer));
     let known: BTreeSet<Uuid> = writers.iter().map(|files| files.writer).collect();
     let previous =
         |files: &WriterFiles| files.header.as_ref().and_then(|header| header.prev.as_ref()).map(|prev| prev.writer);

@@ -5,12 +5,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
 };
 
 use super::{
+    signing,
     state::{Life, Shared, Shift, Spare},
     syncer, writer,
 };
@@ -24,12 +26,30 @@ const WATCH_POLL: Duration = Duration::from_millis(200);
 /// Starts the guard and the first shift.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let shift = Arc::clone(&shared.state().shift);
+    start_publisher(shared)?;
     send_in(shared, &shift)?;
     let shared = Arc::clone(shared);
     thread::Builder::new().name("trail-guard".to_owned()).spawn(move || {
         let _abort = AbortOnPanic;
         watch(&shared);
     })?;
+    Ok(())
+}
+
+/// The publisher outlives shifts: what it waits for is no part of the trail.
+fn start_publisher(shared: &Arc<Shared>) -> io::Result<()> {
+    if shared.state().signing.key.is_none() {
+        return Ok(());
+    }
+    let (leaving, heads) = mpsc::sync_channel(signing::WAITING_MAX);
+    let for_publisher = Arc::clone(shared);
+    thread::Builder::new().name("trail-publisher".to_owned()).spawn(move || {
+        let _abort = AbortOnPanic;
+        signing::publish(&for_publisher, &heads);
+    })?;
+    let mut state = shared.state();
+    state.signing.leave_by(leaving);
+    state.publisher_left = false;
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(super) fn leaf(line: &[u8]) -> Hash {
     Hash::of(&[&[0x00], line])
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     Hash::of(&[&[0x01], &left.0, &right.0])
 }
 
@@ -71,6 +71,10 @@ impl Frontier {
     /// The range as a header states it, unless the number of nodes cannot belong to `size`.
     pub(super) fn from_nodes(size: u64, nodes: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()).ok()? == nodes.len()).then_some(Self { size, nodes })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     pub(super) fn nodes(&self) -> &[Hash] {

@@ -4,24 +4,33 @@
 //! appends frames, one syncer thread brings them to disk, a guard sends in new ones when a disk fails them.
 //! [`verify()`] and [`records`] read a folder as any stranger could: no server, no lock, no key.
 //!
-//! Deliberately absent: signatures, encryption and the store. The format has their places (frame kind 3, flags, the
-//! tree's frontier in each header, `key`); nothing here pretends to fill them.
+//! With a key, tree heads are signed as [C2SP checkpoints](https://c2sp.org/tlog-checkpoint): in the chain, and kept
+//! elsewhere; [`prove`] takes one record out of the trail with what ties it to such a head.
+//!
+//! Deliberately absent: encryption and the store. The format has their places (flags, the tree's frontier in each
+//! header, `key`); nothing here pretends to fill them.
 
 mod bytes;
+mod checkpoint;
 mod config;
 mod decisions;
 mod folder;
 mod frame;
 mod guard;
 mod header;
+mod key;
 mod lock;
 mod merkle;
+mod note;
 mod notices;
+mod outside;
+mod prove;
 mod queue;
 mod read;
 mod recorded;
 mod recover;
 mod segment;
+mod signing;
 mod state;
 mod storage;
 mod syncer;
@@ -36,9 +45,13 @@ mod writer;
 
 pub use config::TrailConfig;
 pub use decisions::DecisionEntry;
+pub use key::{KeyError, SigningKey};
+pub use note::{NoteError, VerifierKey, VerifierKeyError};
+pub use prove::{Proof, ProofError, ProveError, prove};
 pub use read::{Filter, ReadError, Reader, StoredRecord, holds, records};
 pub use recorded::{AppendError, CloseError, OpenError, Recorded};
+pub use signing::LastCheckpoint;
 pub use storage::{Disk, Storage, StorageFile};
 pub use trail::{Trail, TrailHealth, TrailStatus};
-pub use verify::{Finding, OpenEnd, Report, Verdict, VerifyError, VerifyOptions, WriterReport, verify};
+pub use verify::{Finding, OpenEnd, Report, Signatures, Verdict, VerifyError, VerifyOptions, WriterReport, verify};
 pub use volume::VolumeKind;

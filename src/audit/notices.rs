@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use super::{
-    header::Predecessor,
     queue::{Pending, Refused},
+    recover::Found,
     volume::VolumeKind,
 };
 use crate::domain::{Record, RecordKind, Tier, Timestamp};
 
 /// The first record of a writer: what started, where, after whom, and what it found.
-pub(super) fn started(at: Timestamp, version: &str, volume: VolumeKind, prev: Option<&Predecessor>) -> Record {
+pub(super) fn started(at: Timestamp, version: &str, volume: VolumeKind, found: Option<&Found>) -> Record {
     let mut record = Record::new(RecordKind::System, at);
     let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
     say("event", json!("started"));
@@ -19,9 +19,16 @@ pub(super) fn started(at: Timestamp, version: &str, volume: VolumeKind, prev: Op
     if volume.is_ephemeral() {
         say("ephemeral_accepted", json!(true));
     }
-    if let Some(prev) = prev {
+    if let Some(found) = found {
+        let prev = &found.prev;
         say("predecessor", json!({ "writer": prev.writer.to_string(), "seq": prev.seq, "clean": prev.clean }));
-        say("found", json!({ "damaged": prev.damaged, "tail_bytes": prev.tail_bytes }));
+        let mut what = json!({ "damaged": prev.damaged, "tail_bytes": prev.tail_bytes });
+        if found.contradicted
+            && let Some(what) = what.as_object_mut()
+        {
+            what.insert("checkpoint_contradicted".to_owned(), json!(true));
+        }
+        say("found", what);
     }
     record
 }

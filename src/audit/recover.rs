@@ -4,17 +4,46 @@
 
 use std::{fs, io, path::Path};
 
+use uuid::Uuid;
+
 use super::{
     bytes,
     folder::{Folder, SegmentFile, WriterFiles},
     header::{HEADER_BYTES, Header, HeaderError, Predecessor},
-    merkle::Hash,
+    merkle::{Frontier, Hash},
+    note::Checkpoint,
     storage::{DiskFile, Storage, StorageFile},
     walk::Walk,
 };
 
-/// Finds where the last writer of the folder ended, and clears away what was never used.
-pub(super) fn recover(dir: &Path, storage: &dyn Storage) -> io::Result<Option<Predecessor>> {
+/// The writer before, as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) prev: Predecessor,
+    /// The root over all its records.
+    root: Option<Hash>,
+    /// Records that its last checkpoint covers.
+    signed: u64,
+    /// A checkpoint of its own says otherwise than its records.
+    pub(super) contradicted: bool,
+}
+
+impl Found {
+    /// The head that the writer could not sign itself: over how many records, and their root. Never a second one of
+    /// a size, and none for a tree of which something is known to be wrong.
+    pub(super) fn unsigned_head(&self) -> Option<(u64, Hash)> {
+        let is_sound = !self.prev.damaged && !self.contradicted && self.prev.seq > self.signed;
+        self.root.filter(|_| is_sound).map(|root| (self.prev.seq, root))
+    }
+}
+
+/// Finds where the last writer of the folder ended, and clears away what was never used. `kept` finds the last
+/// checkpoint of a writer that is kept outside, if it was signed by a key that is trusted.
+pub(super) fn recover(
+    dir: &Path,
+    storage: &dyn Storage,
+    kept: impl FnOnce(Uuid) -> Option<Checkpoint>,
+) -> io::Result<Option<Found>> {
     let mut folder = Folder::list(dir)?;
     let mut swept = false;
     for files in &mut folder.writers {
@@ -25,11 +54,11 @@ pub(super) fn recover(dir: &Path, storage: &dyn Storage) -> io::Result<Option<Pr
     }
     folder.writers.retain(|files| !files.segments.is_empty());
     let Some(last) = folder.writers.last() else { return Ok(None) };
-    let (predecessor, used) = end_of(last)?;
+    let (found, used) = end_of(last, kept(last.writer).as_ref())?;
     if let Some(segment) = last.segments.last() {
         give_back_zeros(segment, used)?;
     }
-    Ok(Some(predecessor))
+    Ok(Some(found))
 }
 
 /// Unlinks segments that never got a header: the spare of a writer that died, or one that died while taking it.
@@ -62,9 +91,12 @@ fn give_back_zeros(segment: &SegmentFile, used: u64) -> io::Result<()> {
 }
 
 /// Where a dead writer ended, and how much of its last segment is used.
-fn end_of(files: &WriterFiles) -> io::Result<(Predecessor, u64)> {
+fn end_of(files: &WriterFiles, kept: Option<&Checkpoint>) -> io::Result<(Found, u64)> {
     let mut found: Option<Predecessor> = None;
     let mut unreadable = false;
+    let mut contradicted = false;
+    let mut root = None;
+    let mut signed = kept.map_or(0, |kept| kept.size);
     let mut used: Option<u64> = None;
     let mut began_at: Option<u64> = None;
     // The last segment holds the end, unless it was begun to replace one whose sync had failed: then the frames that
@@ -80,11 +112,18 @@ fn end_of(files: &WriterFiles) -> io::Result<(Predecessor, u64)> {
                 continue;
             }
         };
-        let walk = Walk::of(&header, &stored);
+        let walk = Walk::of(&header, &stored, kept);
+        contradicted |= walk.contradicted;
+        signed = signed.max(walk.signed);
+        let reached = walk.tree.as_ref().map(Frontier::root);
         match &mut found {
-            None => found = Some(predecessor(files, segment, &walk, &stored)),
+            None => {
+                found = Some(predecessor(files, segment, &walk, &stored));
+                root = reached;
+            }
             Some(end) if walk.end.frame > end.frame => {
                 (end.frame, end.seq, end.chain) = (walk.end.frame, walk.end.seq, walk.end.chain);
+                root = reached;
             }
             Some(_) => {}
         }
@@ -94,9 +133,11 @@ fn end_of(files: &WriterFiles) -> io::Result<(Predecessor, u64)> {
             break;
         }
     }
-    let mut end = found.unwrap_or_else(|| nothing_readable(files));
-    end.damaged |= unreadable;
-    Ok((end, used.unwrap_or(u64::MAX)))
+    let mut prev = found.unwrap_or_else(|| nothing_readable(files));
+    // A checkpoint leaves only when its records are on disk: fewer of them now were cut off or lost.
+    contradicted |= kept.is_some_and(|kept| kept.size > prev.seq);
+    prev.damaged |= unreadable || contradicted;
+    Ok((Found { prev, root, signed, contradicted }, used.unwrap_or(u64::MAX)))
 }
 
 fn predecessor(files: &WriterFiles, segment: &SegmentFile, walk: &Walk, stored: &[u8]) -> Predecessor {

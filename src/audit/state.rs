@@ -18,6 +18,7 @@ use super::{
     merkle::{Frontier, Hash},
     queue::{Answer, Queue, Refusal},
     segment::{Origin, Segment},
+    signing::Signing,
 };
 use crate::clock::Clock;
 
@@ -124,11 +125,14 @@ pub(super) struct State {
     pub(super) last_is_mark: bool,
     /// The final seal is composed: nothing may follow it.
     pub(super) is_sealed: bool,
+    pub(super) signing: Signing,
+    /// No checkpoint is on its way out, and none will be.
+    pub(super) publisher_left: bool,
 }
 
 impl State {
     /// The state of a writer whose first segment has its header.
-    pub(super) fn at_birth(segment: Segment, chain: Hash) -> Self {
+    pub(super) fn at_birth(segment: Segment, chain: Hash, signing: Signing) -> Self {
         Self {
             life: Life::Running,
             shift: Shift::new(1),
@@ -148,6 +152,8 @@ impl State {
             sync_now: false,
             last_is_mark: true,
             is_sealed: false,
+            signing,
+            publisher_left: true,
         }
     }
 
@@ -166,6 +172,7 @@ impl State {
             released.extend(done.process);
             released.extend(done.disk);
         }
+        self.signing.synced(self.synced);
         released
     }
 
@@ -237,6 +244,7 @@ impl Shared {
         }
         tracing::error!(why, "the trail stopped for good");
         state.life = Life::Fatal(why.to_owned());
+        state.signing.end();
         let waiters = state.take_waiters();
         drop(state);
         self.bell.notify_all();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{
     bytes::len64,
-    frame::SEAL_BYTES,
     header::HEADER_BYTES,
     queue::Refusal,
     segment::{BeginError, Segment},
@@ -97,7 +96,7 @@ fn copy_into_a_new_segment(shared: &Shared, shift: &Shift) -> Result<(), Halt> {
     let spare = take_spare(shared, shift)?;
     let (before, frames, last) = {
         let state = shared.state();
-        let mut room = spare.size - len64(HEADER_BYTES) - SEAL_BYTES;
+        let mut room = spare.size - len64(HEADER_BYTES) - shared.origin.config.end_bytes();
         let frames: Vec<_> = state
             .unsynced
             .iter()

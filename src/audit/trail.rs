@@ -1,6 +1,7 @@
 //! The trail as its users hold it: open, append, close.
 
 use std::{
+    error::Error as _,
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt,
     path::Path,
@@ -9,20 +10,23 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::{
     config::{SEGMENT_BYTES, TrailConfig},
     decisions::{self, DecisionEntry, DecisionIndex},
     guard,
-    header::Predecessor,
+    key::SigningKey,
     lock::{FolderLock, LockError},
     merkle::Hash,
-    notices,
+    note::{Checkpoint, Signed},
+    notices, outside,
     queue::{Pending, Queue, Refusal},
     read::{ReadError, Reader},
     recorded::{AppendError, CloseError, OpenError, Recorded},
-    recover,
+    recover::{self, Found},
     segment::{BeginError, Origin},
+    signing::{LastCheckpoint, Signing},
     state::{Life, Shared, State, Tip},
     storage::{Disk, Storage},
     volume::VolumeKind,
@@ -59,6 +63,10 @@ pub struct TrailStatus {
     pub queued: usize,
     /// Records refused since the start for want of room on disk.
     pub refused: u64,
+    /// The last signed tree head of this writer that is on disk.
+    pub last_checkpoint: Option<LastCheckpoint>,
+    /// Why records go on without checkpoints, or without checkpoints elsewhere, though both were asked for.
+    pub checkpoint_trouble: Option<String>,
     pub volume: VolumeKind,
 }
 
@@ -94,15 +102,26 @@ impl Trail {
         }
         let volume = prepare_folder(&config, storage.as_ref())?;
         let lock = take_lock(&config.dir)?;
-        let prev = recover::recover(&config.dir, storage.as_ref()).map_err(io_error("recover", &config.dir))?;
-        refuse_damage(&config, prev.as_ref())?;
+        let (key, mut trouble) = signing_key(&config);
+        trouble = trouble.or_else(|| prepare_checkpoints_dir(&config));
+        let kept = |writer| kept_checkpoint(&config, key.as_deref(), writer);
+        let found = recover::recover(&config.dir, storage.as_ref(), kept).map_err(io_error("recover", &config.dir))?;
+        refuse_damage(&config, found.as_ref())?;
 
         let queue = Queue::new(config.queue_records_max, config.queue_bytes_max);
-        let started = notices::started(clock.now(), &config.version, volume, prev.as_ref());
+        let started = notices::started(clock.now(), &config.version, volume, found.as_ref());
         queue.push_front(vec![notices::pending(&started).map_err(|error| OpenError::Header(error.to_string()))?]);
         let writer = new_id(clock.as_ref());
+        let unsigned = found.as_ref().and_then(|found| found.unsigned_head().map(|head| (found.prev.writer, head)));
+        let inherited = key.as_ref().zip(unsigned).map(|(key, (writer, (size, root)))| {
+            // No clock goes into it: whoever signs it, and whenever, the note is the same.
+            key.head(writer, size, &root, clock.now())
+        });
+        let mut signing = Signing::begin(key, inherited, clock.elapsed(), config.checkpoint_after);
+        signing.trouble = trouble;
+        let prev = found.map(|found| found.prev);
         let origin = Origin { writer, prev, clock: Arc::clone(&clock), storage, config };
-        let state = begin_first_segment(&origin)?;
+        let state = begin_first_segment(&origin, signing)?;
         let shared = Arc::new(Shared {
             origin,
             clock,
@@ -172,6 +191,8 @@ impl Trail {
             appended: state.tip.seq,
             queued,
             refused,
+            last_checkpoint: state.signing.last,
+            checkpoint_trouble: state.signing.trouble.clone(),
             volume: self.volume,
         }
     }
@@ -275,8 +296,46 @@ fn take_lock(dir: &Path) -> Result<FolderLock, OpenError> {
     })
 }
 
-fn refuse_damage(config: &TrailConfig, prev: Option<&Predecessor>) -> Result<(), OpenError> {
-    let Some(prev) = prev.filter(|prev| prev.damaged) else { return Ok(()) };
+/// The key, and why there is none where one is configured: records then go on unsigned, since an answer without a
+/// record is worse than a record without a signature.
+fn signing_key(config: &TrailConfig) -> (Option<Arc<SigningKey>>, Option<String>) {
+    let Some(path) = &config.key_file else { return (None, None) };
+    match SigningKey::read(path) {
+        Ok(key) => (Some(Arc::new(key)), None),
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let why = format!("records are not signed: {error}{cause}");
+            tracing::error!(why, "the trail goes on without checkpoints");
+            (None, Some(why))
+        }
+    }
+}
+
+fn prepare_checkpoints_dir(config: &TrailConfig) -> Option<String> {
+    let dir = config.checkpoints_dir.as_ref()?;
+    let error = DirBuilder::new().recursive(true).mode(0o755).create(dir).err()?;
+    tracing::error!(dir = %dir.display(), %error, "the folder for checkpoints cannot be made");
+    Some(format!("checkpoints cannot be kept in `audit.checkpoints_dir`: {error}"))
+}
+
+/// The last checkpoint of a writer that was kept outside, if this key signed it.
+fn kept_checkpoint(config: &TrailConfig, key: Option<&SigningKey>, writer: Uuid) -> Option<Checkpoint> {
+    let (dir, key) = (config.checkpoints_dir.as_ref()?, key?);
+    match outside::last(dir, writer) {
+        Ok(kept) => kept.filter(|kept| kept.writer == writer && kept.judged_by(&[key.verifier()]) == Signed::Valid),
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), %error, "the checkpoints that were kept cannot be read");
+            None
+        }
+    }
+}
+
+fn refuse_damage(config: &TrailConfig, found: Option<&Found>) -> Result<(), OpenError> {
+    let Some(found) = found.filter(|found| found.prev.damaged) else { return Ok(()) };
+    let prev = &found.prev;
+    if found.contradicted {
+        tracing::error!(writer = %prev.writer, "a checkpoint says otherwise than the records: they were changed or cut off");
+    }
     tracing::error!(
         writer = %prev.writer, segment = prev.segment, after_seq = prev.seq,
         "the trail is damaged where it had been on disk: run `chaperone audit verify`"
@@ -292,12 +351,12 @@ fn refuse_damage(config: &TrailConfig, prev: Option<&Predecessor>) -> Result<(),
     })
 }
 
-fn begin_first_segment(origin: &Origin) -> Result<State, OpenError> {
+fn begin_first_segment(origin: &Origin, signing: Signing) -> Result<State, OpenError> {
     let dir = &origin.config.dir;
     let segment = origin.create(1).map_err(io_error("create a segment in", dir))?;
     let encoded = origin.begin(&segment, &Tip::at_birth(Hash([0; 32]))).map_err(|error| match error {
         BeginError::Header(error) => OpenError::Header(error.to_string()),
         BeginError::Io(source) => OpenError::Io { action: "write to", path: segment.path.clone(), source },
     })?;
-    Ok(State::at_birth(segment, Hash::of(&[&encoded])))
+    Ok(State::at_birth(segment, Hash::of(&[&encoded]), signing))
 }

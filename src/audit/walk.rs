@@ -2,9 +2,10 @@
 
 use super::{
     bytes,
-    frame::{self, Damage, Frame},
+    frame::{self, Damage, Frame, Kind},
     header::{HEADER_BYTES, Header},
-    merkle::Hash,
+    merkle::{Frontier, Hash},
+    note::Checkpoint,
 };
 
 /// Where a chain of frames stands.
@@ -67,25 +68,51 @@ pub(super) struct Walk {
     pub(super) is_final: bool,
     /// The highest frame that any whole frame of the segment, also beyond the damage, says is on disk.
     pub(super) synced: u64,
+    /// The tree after the last good frame, unless the header cannot be right about the one before it.
+    pub(super) tree: Option<Frontier>,
+    /// Records that the writer's last checkpoint in the segment covers.
+    pub(super) signed: u64,
+    /// A checkpoint in the segment, or the one asked about, has another root than the records.
+    pub(super) contradicted: bool,
 }
 
 impl Walk {
-    pub(super) fn of(header: &Header, segment: &[u8]) -> Self {
+    /// Walks a segment; `kept` is a checkpoint of its writer that was kept elsewhere.
+    pub(super) fn of(header: &Header, segment: &[u8], kept: Option<&Checkpoint>) -> Self {
         let mut walk = Self {
             end: Position::before(header, segment),
             end_offset: HEADER_BYTES,
             is_final: false,
             synced: header.first_frame.saturating_sub(1),
+            tree: header.tree_before(),
+            signed: 0,
+            contradicted: false,
         };
         while let Ok(frame) = walk.end.step(segment, walk.end_offset) {
             walk.end_offset += frame.len;
             walk.is_final = frame.is_final();
             walk.synced = walk.synced.max(frame.head.synced);
+            for leaf in frame.leaves.as_chunks::<32>().0 {
+                let Some(tree) = &mut walk.tree else { break };
+                tree.push(Hash(*leaf));
+                walk.contradicted |= kept.is_some_and(|kept| kept.size == tree.size() && kept.root != tree.root());
+            }
+            if frame.head.kind == Kind::Checkpoint {
+                walk.note_checkpoint(header, frame.body);
+            }
         }
         for (_, frame) in frames_beyond(segment, walk.end_offset, walk.end.frame) {
             walk.synced = walk.synced.max(frame.head.synced);
         }
         walk
+    }
+
+    fn note_checkpoint(&mut self, header: &Header, note: &[u8]) {
+        let own = Checkpoint::parse(note).ok().filter(|checkpoint| checkpoint.writer == header.writer);
+        if let (Some(own), Some(tree)) = (own, &self.tree) {
+            self.signed = self.signed.max(own.size);
+            self.contradicted |= own.size != tree.size() || own.root != tree.root();
+        }
     }
 
     /// The bytes after the last good frame, up to the last one that is not zero.

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     bytes::len64,
-    frame::{self, FLAG_FINAL, Head, Kind, SEAL_BYTES},
+    frame::{self, FLAG_FINAL, Head, Kind},
     header::HEADER_BYTES,
     merkle::{self, Hash},
     notices,
     queue::{Pending, Taken},
+    signing,
     state::{Life, Shared, Shift, Spare, State, Tip, Unsynced, Waiter},
     storage, takeover,
 };
@@ -21,6 +22,8 @@ const MARK_POLL: Duration = Duration::from_millis(20);
 const ROOM_POLL: Duration = Duration::from_millis(100);
 /// `v`, `seq` and the newline around a record.
 const LINE_EXTRA: usize = 40;
+/// A checkpoint is no later than this; it must not turn an idle writer into a busy one.
+const CHECKPOINT_POLL: Duration = Duration::from_millis(5);
 
 /// Why the writer stops what it does.
 #[derive(Debug)]
@@ -37,8 +40,28 @@ pub(super) enum Halt {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) shift: Arc<Shift>,
-    tip: Tip,
+    pub(super) tip: Tip,
     marked: bool,
+    /// There is a key for checkpoints.
+    signs: bool,
+}
+
+/// What a frame is to hold.
+pub(super) struct Content<'a> {
+    pub(super) kind: Kind,
+    pub(super) flags: u8,
+    pub(super) leaves: &'a [Hash],
+    pub(super) body: &'a [u8],
+    pub(super) batch: Vec<Pending>,
+    /// On a checkpoint.
+    pub(super) head: Option<signing::Head>,
+}
+
+impl<'a> Content<'a> {
+    /// A frame without records.
+    pub(super) const fn bare(kind: Kind, flags: u8, body: &'a [u8]) -> Self {
+        Self { kind, flags, leaves: &[], body, batch: Vec::new(), head: None }
+    }
 }
 
 /// The thread's life.
@@ -46,11 +69,14 @@ pub(super) fn run(shared: Arc<Shared>, shift: Arc<Shift>) {
     if takeover::finish_what_was_begun(&shared, &shift).is_err() {
         return;
     }
-    let (tip, marked) = {
+    let (tip, marked, signs) = {
         let state = shared.state();
-        (state.tip.clone(), state.last_is_mark)
+        (state.tip.clone(), state.last_is_mark, state.signing.key.is_some())
     };
-    let mut writer = Writer { shared, shift, tip, marked };
+    let mut writer = Writer { shared, shift, tip, marked, signs };
+    if signs && writer.sign_for_the_dead().is_err() {
+        return;
+    }
     loop {
         match writer.turn() {
             Ok(true) => {}
@@ -74,7 +100,12 @@ impl Writer {
     fn turn(&mut self) -> Result<bool, Halt> {
         let shared = Arc::clone(&self.shared);
         self.wait_for_the_syncer()?;
-        let wait = (!self.marked).then_some(MARK_POLL);
+        let mut wait = (!self.marked).then_some(MARK_POLL);
+        if self.signs {
+            self.checkpoint_if_due()?;
+            let due_in = self.checkpoint_due_in().map(|due_in| due_in.max(CHECKPOINT_POLL));
+            wait = [wait, due_in].into_iter().flatten().min();
+        }
         // Head and foot of the frame come out of the budget too.
         let budget = shared.origin.config.frame_bytes_max() - 128;
         match shared.queue.take(self.shift.number, wait, budget, cost) {
@@ -119,7 +150,8 @@ impl Writer {
             pending.decision.as_ref().map(|(id, caller)| (id.clone(), caller.clone(), seq))
         });
         self.shared.remember(decisions.collect());
-        self.commit(Kind::Records, 0, &leaves, &body, batch)
+        let (leaves, body) = (leaves.as_slice(), body.as_slice());
+        self.commit(Content { leaves, batch, ..Content::bare(Kind::Records, 0, body) })
     }
 
     fn lines(&self, batch: &[Pending]) -> (Vec<Hash>, Vec<u8>) {
@@ -136,7 +168,8 @@ impl Writer {
     }
 
     /// Appends one frame and answers those for whom the kernel having it is enough.
-    fn commit(&mut self, kind: Kind, flags: u8, leaves: &[Hash], body: &[u8], batch: Vec<Pending>) -> Result<(), Halt> {
+    pub(super) fn commit(&mut self, content: Content<'_>) -> Result<(), Halt> {
+        let Content { kind, flags, leaves, body, batch, head: checkpoint } = content;
         let synced = self.shared.state().synced;
         let head = Head {
             kind,
@@ -168,6 +201,9 @@ impl Writer {
         state.last_is_mark = kind == Kind::SyncMark;
         state.is_sealed = flags & FLAG_FINAL != 0;
         self.marked = state.last_is_mark;
+        if let Some(checkpoint) = checkpoint {
+            self.note_signed(&mut state, checkpoint);
+        }
         state.unsynced.push_back(Unsynced {
             before,
             frame: head.frame,
@@ -214,18 +250,18 @@ impl Writer {
         self.stand(&state)?;
         let idle = state.synced == self.tip.frame;
         drop(state);
-        if !idle {
+        if !idle || self.marked {
             return Ok(());
         }
         self.make_room(len64(frame::encoded_len(0, 0)))?;
-        self.commit(Kind::SyncMark, 0, &[], &[], Vec::new())
+        self.commit(Content::bare(Kind::SyncMark, 0, &[]))
     }
 
-    /// Makes sure that a frame of `len` bytes, and a seal behind it, fit into the segment at hand.
-    fn make_room(&mut self, len: u64) -> Result<(), Halt> {
+    /// Makes sure that a frame of `len` bytes, and the segment's end behind it, fit into the segment at hand.
+    pub(super) fn make_room(&mut self, len: u64) -> Result<(), Halt> {
         let state = self.shared.state();
         self.stand(&state)?;
-        if state.offset + len + SEAL_BYTES <= state.segment.size {
+        if state.offset + len + self.shared.origin.config.end_bytes() <= state.segment.size {
             return Ok(());
         }
         drop(state);
@@ -237,6 +273,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         // First the room, then the seal: without room the segment stays open and can still be ended cleanly.
         let spare = takeover::take_spare(&shared, &self.shift)?;
+        self.checkpoint()?;
         self.seal(0)?;
         let begun = shared.watched(&self.shift.writer_call, || shared.origin.begin(&spare, &self.tip));
         if let Err(error) = begun {
@@ -252,7 +289,7 @@ impl Writer {
 
     fn seal(&mut self, flags: u8) -> Result<(), Halt> {
         let root = self.tip.tree.root();
-        self.commit(Kind::Seal, flags, &[], &root.0, Vec::new())?;
+        self.commit(Content::bare(Kind::Seal, flags, &root.0))?;
         self.wait_until_synced()
     }
 
@@ -272,8 +309,10 @@ impl Writer {
         self.wait_until_synced()?;
         // A seal whose sync had failed was copied by the takeover: one is enough.
         if !self.shared.state().is_sealed {
+            self.checkpoint()?;
             self.seal(FLAG_FINAL)?;
         }
+        self.wait_until_published();
         let mut state = self.shared.state();
         self.stand(&state)?;
         state.life = Life::Closed;

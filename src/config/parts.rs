@@ -71,6 +71,8 @@ pub struct AuditConfig {
     pub checkpoint_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints_dir: Option<PathBuf>,
 }
 
 /// The tiers where neither the policy nor the action asks for a stronger one.
@@ -120,9 +122,10 @@ impl AuditConfig {
                 "checkpoint_seconds",
                 60,
                 1..=86_400,
-                "Seconds between two signed checkpoints.",
+                "Seconds between two signed checkpoints, if there are new records.",
             ),
-            key_file: s.optional_path("key_file", "The Ed25519 key that signs checkpoints."),
+            key_file: s.optional_path("key_file", "The Ed25519 key that signs checkpoints (`audit keygen`)."),
+            checkpoints_dir: s.optional_path("checkpoints_dir", "A folder elsewhere that gets every checkpoint too."),
         };
         if audit.segment_bytes > audit.quota_bytes {
             s.problem(
@@ -131,10 +134,17 @@ impl AuditConfig {
                 Some(format!("quota_bytes is {}", audit.quota_bytes)),
             );
         }
-        for key in ["key_file", "checkpoint_seconds"] {
-            if s.has(key) {
-                s.warning(key, "checkpoints are not signed yet; the key has no effect");
+        for key in ["checkpoints_dir", "checkpoint_seconds"] {
+            if s.has(key) && audit.key_file.is_none() {
+                s.warning(key, "without `key_file` no checkpoint is signed; the key has no effect");
             }
+        }
+        if audit.checkpoints_dir.as_ref().is_some_and(|dir| dir.starts_with(&audit.dir)) {
+            s.problem(
+                "checkpoints_dir",
+                "is inside of the trail's own folder",
+                Some("checkpoints protect the trail where it cannot be written with it".to_owned()),
+            );
         }
         audit
     }

@@ -190,6 +190,20 @@ fn six_years_of_retention_are_the_least() {
 }
 
 #[test]
+fn checkpoints_are_kept_outside_of_the_trails_own_folder_and_need_a_key() {
+    let (path, _, message) = problem("audit: { dir: /a, key_file: /k, checkpoints_dir: /a/checkpoints }\n");
+    assert_eq!(path, "audit.checkpoints_dir");
+    assert!(message.contains("inside"), "{message}");
+    let without_a_key = |loaded: &Loaded| {
+        loaded.warnings.iter().filter(|warning| warning.to_string().contains("without `key_file`")).count()
+    };
+    let loaded = read("audit: { dir: /a, key_file: /k, checkpoints_dir: /b, checkpoint_seconds: 5 }\n").unwrap();
+    assert_eq!((loaded.config.audit.checkpoint_seconds, without_a_key(&loaded)), (5, 0), "{:?}", loaded.warnings);
+    let loaded = read("audit: { dir: /a, checkpoints_dir: /b, checkpoint_seconds: 5 }\n").unwrap();
+    assert_eq!(without_a_key(&loaded), 2, "{:?}", loaded.warnings);
+}
+
+#[test]
 fn the_admin_listener_shares_no_token_with_a_caller() {
     let (path, _, message) =
         problem(&format!("server: {{ admin: {{ token: {TOKEN} }} }}\ncallers: [{{ name: ehr, token: {TOKEN} }}]\n"));

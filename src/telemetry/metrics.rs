@@ -20,7 +20,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use crate::domain::{Api, Decision, Tier, mapping::Source};
 
 /// Every name that `/metrics` may show.
-pub const METRIC_NAMES: [&str; 9] = [
+pub const METRIC_NAMES: [&str; 10] = [
     DECISIONS,
     DECISION_DURATION,
     POLICY_ERRORS,
@@ -30,6 +30,7 @@ pub const METRIC_NAMES: [&str; 9] = [
     AUDIT_APPENDED,
     AUDIT_APPEND_DURATION,
     AUDIT_LAG,
+    AUDIT_LAST_CHECKPOINT,
 ];
 
 const DECISIONS: &str = "chaperone_decisions_total";
@@ -41,6 +42,7 @@ const POLICY_RELOADS: &str = "chaperone_policy_reloads_total";
 const AUDIT_APPENDED: &str = "chaperone_audit_appended_total";
 const AUDIT_APPEND_DURATION: &str = "chaperone_audit_append_duration_seconds";
 const AUDIT_LAG: &str = "chaperone_audit_lag_records";
+const AUDIT_LAST_CHECKPOINT: &str = "chaperone_audit_last_checkpoint_timestamp_seconds";
 
 /// From a twentieth of a millisecond to the deadline.
 const SECONDS: [f64; 15] =
@@ -109,6 +111,7 @@ struct Instruments {
     audit_appended: Counter<u64>,
     audit_append_duration: Histogram<f64>,
     audit_lag: Gauge<u64>,
+    audit_last_checkpoint: Gauge<u64>,
     reasons: Mutex<BTreeSet<Arc<str>>>,
     /// Read when somebody looks: a replaced revision leaves no series behind.
     revision: Arc<Mutex<Option<Arc<str>>>>,
@@ -190,6 +193,11 @@ impl Metrics {
         self.0.audit_lag.record(records, &[]);
     }
 
+    /// When the last checkpoint of the trail was signed. Without one there is no series.
+    pub fn audit_checkpoint(&self, unix_seconds: u64) {
+        self.0.audit_last_checkpoint.record(unix_seconds, &[]);
+    }
+
     /// The page behind `/metrics`.
     pub fn render(&self) -> String {
         let mut page = Vec::new();
@@ -250,6 +258,10 @@ impl Instruments {
             audit_appended: counter(AUDIT_APPENDED, "Records appended to the trail."),
             audit_append_duration: seconds(AUDIT_APPEND_DURATION, "Time until a record was as durable as asked."),
             audit_lag: meter.u64_gauge(AUDIT_LAG).with_description("Records that are not shipped yet.").build(),
+            audit_last_checkpoint: meter
+                .u64_gauge(AUDIT_LAST_CHECKPOINT)
+                .with_description("When the last tree head of the trail was signed, in Unix time.")
+                .build(),
             reasons: Mutex::new(BTreeSet::new()),
             revision,
         }
@@ -284,6 +296,7 @@ mod tests {
         metrics.policies_live(&Arc::from("sha256:aa"));
         metrics.reloaded(ReloadResult::Refused);
         metrics.appended(Tier::Process, 0.000_01);
+        metrics.audit_checkpoint(1_773_154_800);
         metrics
     }
 
@@ -312,6 +325,7 @@ mod tests {
             "chaperone_audit_appended_total 1",
             r#"chaperone_audit_append_duration_seconds_count{durability="process"} 1"#,
             "chaperone_audit_lag_records 0",
+            "chaperone_audit_last_checkpoint_timestamp_seconds 1773154800",
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line} is missing in\n{page}");
         }

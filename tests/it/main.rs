@@ -26,4 +26,5 @@ mod outage;
 mod properties;
 mod receipts;
 mod reload;
+mod verifiers;
 mod wire;

@@ -57,13 +57,18 @@ fn assert_holds(dir: &Path, receipts: &[(String, u64)], what: &str) {
     }
 }
 
+/// With checkpoints between the records.
+fn signed_often(dir: &Path) -> TrailConfig {
+    TrailConfig { checkpoint_after: Duration::from_millis(5), ..config(dir) }
+}
+
 /// Lets the `n`th call fail for n = 1, 2, … until a run passes untouched.
 async fn fail_each_call(fault: Fault) {
     for n in 1.. {
         assert!(n < 1_000, "the faults never end");
         let dir = tempfile::tempdir().unwrap();
         let disk = FlakyDisk::new(move |number, _| (number == n).then_some(fault));
-        let Ok(trail) = Trail::open_on(config(dir.path()), clock(), disk.storage()) else { continue };
+        let Ok(trail) = Trail::open_on(signed_often(dir.path()), clock(), disk.storage()) else { continue };
         let results = work(&disk, &trail, 60).await;
         let end = closed(&trail).await;
         let events = disk.events();
@@ -102,7 +107,7 @@ async fn one_call_without_room_at_any_place_loses_nothing_that_was_acknowledged(
 async fn crash_everywhere(plan: impl Fn(usize, Call) -> Option<Fault> + Send + Sync + 'static) {
     let dir = tempfile::tempdir().unwrap();
     let disk = FlakyDisk::new(plan);
-    let trail = Trail::open_on(config(dir.path()), clock(), disk.storage()).unwrap();
+    let trail = Trail::open_on(signed_often(dir.path()), clock(), disk.storage()).unwrap();
     work(&disk, &trail, 60).await;
     closed(&trail).await.unwrap();
     let events = disk.events();
@@ -120,13 +125,21 @@ async fn crash_everywhere(plan: impl Fn(usize, Call) -> Option<Fault> + Send + S
             let next = open(lost.path());
             next.close().await.unwrap();
             assert_holds(lost.path(), &receipts, &format!("restarted {what}"));
-            assert_verdict(lost.path(), Verdict::Whole);
+            assert_signed(lost.path());
         }
         let next = open(killed.path());
         next.close().await.unwrap();
         assert_holds(killed.path(), &acknowledged(events, false), &format!("restarted {what}"));
-        assert_verdict(killed.path(), Verdict::Whole);
+        assert_signed(killed.path());
     }
+}
+
+/// Whole, and every head that stands in it signed, the last one of a dead writer too.
+#[track_caller]
+fn assert_signed(dir: &Path) {
+    let report = audit(dir, None);
+    assert_eq!((report.verdict, report.signatures), (Verdict::Whole, Signatures::Verified), "{report:#?}");
+    assert!(report.writers.iter().all(|writer| writer.signed_seq == writer.last_seq), "{report:#?}");
 }
 
 #[tokio::test]

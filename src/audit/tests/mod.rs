@@ -3,12 +3,18 @@
 #![expect(clippy::disallowed_methods, reason = "tests change files behind the trail's back")]
 
 mod append;
+mod checkpoints;
 mod faults;
 mod flaky;
+mod proofs;
 mod restart;
 mod tamper;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
@@ -20,9 +26,34 @@ pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// Small segments, so that a handful of records fills several.
+/// A key file, and the folder it stays in.
+struct Key {
+    _dir: tempfile::TempDir,
+    file: PathBuf,
+    public: VerifierKey,
+}
+
+impl Key {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, key) = (dir.path().join("key"), SigningKey::generate("trail.example/clinic").unwrap());
+        key.write_new(&file).unwrap();
+        Self { _dir: dir, file, public: key.verifier() }
+    }
+}
+
+/// The key that signs every trail under test.
+static KEY: LazyLock<Key> = LazyLock::new(Key::new);
+
+/// Small segments, so that a handful of records fills several. Signed at each seal and at the end; not on time.
 pub(super) fn config(dir: &Path) -> TrailConfig {
-    TrailConfig { segment_bytes: 16 * 1024, accept_ephemeral: true, ..TrailConfig::at(dir) }
+    TrailConfig {
+        segment_bytes: 16 * 1024,
+        accept_ephemeral: true,
+        key_file: Some(KEY.file.clone()),
+        checkpoint_after: Duration::from_secs(3600),
+        ..TrailConfig::at(dir)
+    }
 }
 
 pub(super) fn open(dir: &Path) -> Trail {
@@ -52,7 +83,13 @@ pub(super) async fn append_many(trail: &Trail, count: usize, tier: Tier) -> Vec<
 }
 
 pub(super) fn check(dir: &Path) -> Report {
-    verify(dir, VerifyOptions::default()).unwrap()
+    verify(dir, &VerifyOptions::default()).unwrap()
+}
+
+/// What an auditor checks, who has the key and perhaps what was kept elsewhere.
+pub(super) fn audit(dir: &Path, outside: Option<&Path>) -> Report {
+    let keys = vec![KEY.public.clone()];
+    verify(dir, &VerifyOptions { keys, checkpoints: outside.map(Path::to_owned), ..VerifyOptions::default() }).unwrap()
 }
 
 #[track_caller]

@@ -2,8 +2,11 @@
 
 use std::{fs, io};
 
+use uuid::Uuid;
+
 use super::{
-    Finding, OpenEnd, VerifyOptions, WriterReport,
+    About, Finding, OpenEnd, VerifyOptions, WriterReport,
+    claims::{BadClaim, Claim, Heads, is_signed},
     lines::{first_bad_record, first_unlike_its_leaf},
 };
 use crate::audit::{
@@ -12,6 +15,7 @@ use crate::audit::{
     frame::{self, Damage, Frame, Kind},
     header::{HEADER_BYTES, Header, HeaderError, Predecessor},
     merkle::{Frontier, Hash},
+    note::Checkpoint,
     walk::{Position, StepError, frames_beyond},
 };
 
@@ -22,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) open_end: Option<OpenEnd>,
     pub(super) report: Option<WriterReport>,
     pub(super) bytes: u64,
+    /// The checkpoint that it signed for the writer before it.
+    pub(super) about_previous: Option<(Uuid, Claim)>,
 }
 
 /// A finding ends the check of its writer.
@@ -29,7 +35,9 @@ type Checked<T> = Result<T, Box<Finding>>;
 
 struct Check<'a> {
     files: &'a WriterFiles,
-    options: VerifyOptions,
+    options: &'a VerifyOptions,
+    heads: Heads<'a>,
+    about_previous: Option<(Uuid, Claim)>,
     /// After the last verified frame.
     at: Option<Position>,
     tree: Frontier,
@@ -41,7 +49,6 @@ struct Check<'a> {
     first_seq: u64,
     frames: u64,
     encrypted_frames: u64,
-    unchecked_checkpoints: u64,
     /// The highest frame that was known to be on disk.
     synced: u64,
     sealed: bool,
@@ -58,14 +65,12 @@ struct LastSegment {
 }
 
 /// Checks all segments of a writer, and its end by what the next writer said of it.
-pub(super) fn check_writer(
-    files: &WriterFiles,
-    successor: Option<&Predecessor>,
-    options: VerifyOptions,
-) -> io::Result<Outcome> {
+pub(super) fn check_writer(files: &WriterFiles, about: About<'_>, options: &VerifyOptions) -> io::Result<Outcome> {
     let mut check = Check {
         files,
         options,
+        heads: Heads::new(about.claims, options),
+        about_previous: None,
         at: None,
         tree: Frontier::default(),
         history: Vec::new(),
@@ -74,7 +79,6 @@ pub(super) fn check_writer(
         first_seq: 1,
         frames: 0,
         encrypted_frames: 0,
-        unchecked_checkpoints: 0,
         synced: 0,
         sealed: false,
         pending: None,
@@ -95,11 +99,14 @@ pub(super) fn check_writer(
             break;
         }
     }
-    match found.and_then(|()| check.end(successor)) {
+    let ended =
+        found.and_then(|()| check.end(about.successor)).and_then(|open_end| check.claimed_end().map(|()| open_end));
+    match ended {
         Ok(open_end) => outcome.open_end = open_end,
         Err(finding) => outcome.finding = Some(*finding),
     }
     outcome.report = Some(check.report());
+    outcome.about_previous = check.about_previous;
     Ok(outcome)
 }
 
@@ -114,7 +121,9 @@ impl Check<'_> {
             sealed: self.sealed,
             root: self.tree.root().to_string(),
             encrypted_frames: self.encrypted_frames,
-            unchecked_checkpoints: self.unchecked_checkpoints,
+            checkpoints: self.heads.count,
+            checkpoint_seq: self.heads.agreed,
+            signed_seq: self.heads.signed,
         }
     }
 
@@ -223,7 +232,19 @@ impl Check<'_> {
         self.at = Some(before);
         self.tree = tree;
         self.history.push(before);
-        Ok(())
+        self.heads.begin(&self.tree).map_err(|bad| self.unwitnessed(number, 0, bad))
+    }
+
+    fn unwitnessed(&self, number: u32, offset: usize, bad: BadClaim) -> Box<Finding> {
+        let seq = self.heads.first_doubtful(&bad, &self.tree);
+        Box::new(Finding { seq, ..self.finding(number, offset, bad.problem, bad.detail) })
+    }
+
+    /// Does the end agree with the checkpoints that were kept elsewhere?
+    fn claimed_end(&self) -> Checked<()> {
+        let number = self.last.as_ref().map_or(1, |last| last.number);
+        let offset = self.last.as_ref().map_or(0, |last| bytes::index(last.end));
+        self.heads.end(&self.tree).map_err(|bad| self.unwitnessed(number, offset, bad))
     }
 
     /// Whether the writer stood at this position, with this tree.
@@ -311,14 +332,36 @@ impl Check<'_> {
         for (leaf, seq) in frame.leaves.as_chunks::<32>().0.iter().zip(frame.head.first_seq..) {
             self.tree.push(Hash(*leaf));
             self.history_leaves.push((seq, Hash(*leaf)));
+            self.heads.grown(&self.tree).map_err(|bad| self.unwitnessed(number, offset, bad))?;
+        }
+        if frame.head.kind == Kind::Checkpoint {
+            self.checkpoint(frame).map_err(|bad| self.unwitnessed(number, offset, bad))?;
         }
         self.frames += 1;
         self.encrypted_frames += u64::from(frame.is_encrypted());
-        self.unchecked_checkpoints += u64::from(frame.head.kind == Kind::Checkpoint);
         self.sealed = frame.is_final();
         self.synced = self.synced.max(frame.head.synced);
         self.at = Some(after);
         self.history.push(after);
+        Ok(())
+    }
+
+    /// A checkpoint in the chain is of this writer, or the one that it signed for the writer before it.
+    fn checkpoint(&mut self, frame: &Frame<'_>) -> Result<(), BadClaim> {
+        let bad = |detail: String| BadClaim { problem: "checkpoint", detail };
+        let checkpoint =
+            Checkpoint::parse(frame.body).map_err(|error| bad(format!("a frame holds no checkpoint: {error}")))?;
+        if checkpoint.writer == self.files.writer {
+            return self.heads.own(&checkpoint, &self.tree);
+        }
+        let previous = self.files.header.as_ref().and_then(|header| header.prev.as_ref());
+        if previous.is_none_or(|prev| prev.writer != checkpoint.writer || prev.seq != checkpoint.size) {
+            return Err(bad(format!("a frame holds a checkpoint of {}", checkpoint.writer)));
+        }
+        let signed = is_signed(&checkpoint, self.options)?;
+        let place = format!("frame {} of {}", frame.head.frame, self.files.writer);
+        self.about_previous =
+            Some((checkpoint.writer, Claim { size: checkpoint.size, root: checkpoint.root, place, signed }));
         Ok(())
     }
 

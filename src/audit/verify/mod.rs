@@ -1,9 +1,12 @@
-//! Verifying a folder offline: chain, checksums, leaves, sequence, zeros, and the links between segments and writers.
+//! Verifying a folder offline: chain, checksums, leaves, sequence, zeros, checkpoints, and the links between segments
+//! and writers.
 //!
-//! It needs no lock, no key and no server. What it cannot know it says: an end that no seal and no later writer
-//! witnesses is *open*, since a tail that was cut off looks like one that was never written.
+//! It needs no lock, no key and no server. What it cannot know it says: signatures are unchecked without a key, and an
+//! end that no seal, no later writer and no checkpoint witnesses is *open*, since a tail that was cut off looks like one
+//! that was never written.
 
 mod check;
+mod claims;
 mod lines;
 mod report;
 
@@ -15,19 +18,27 @@ use std::{
 
 use uuid::Uuid;
 
-pub use report::{Finding, OpenEnd, Report, Verdict, WriterReport};
+pub use report::{Finding, OpenEnd, Report, Signatures, Verdict, WriterReport};
 
-use self::check::{Outcome, check_writer};
+use self::{
+    check::{Outcome, check_writer},
+    claims::{Claim, Claims},
+};
 use super::{
     folder::{Folder, WriterFiles},
     header::Predecessor,
+    note::VerifierKey,
 };
 
-/// What to accept.
-#[derive(Clone, Copy, Debug, Default)]
+/// What to accept, and what to hold the trail against.
+#[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// The oldest segments or writers may be missing, because they were pruned.
     pub allow_pruned: bool,
+    /// All keys that may have signed checkpoints. With none given, signatures are not checked.
+    pub keys: Vec<VerifierKey>,
+    /// A folder outside of the trail's with the checkpoints that were kept there.
+    pub checkpoints: Option<PathBuf>,
 }
 
 /// Why a folder could not be verified at all.
@@ -39,6 +50,12 @@ pub enum VerifyError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot read the checkpoints in `{}`", path.display())]
+    Checkpoints {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Verifies all that the folder holds.
@@ -46,8 +63,14 @@ pub enum VerifyError {
 /// # Errors
 ///
 /// A file or the folder cannot be read. What is wrong *in* the trail is in the report.
-pub fn verify(dir: &Path, options: VerifyOptions) -> Result<Report, VerifyError> {
+pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, VerifyError> {
     let read = |source| VerifyError::Io { path: dir.to_owned(), source };
+    // First what is outside: a running writer lets a checkpoint go only when its records are on disk.
+    let mut kept = match &options.checkpoints {
+        Some(outside) => claims::kept_outside(outside, options)
+            .map_err(|source| VerifyError::Checkpoints { path: outside.clone(), source })?,
+        None => BTreeMap::new(),
+    };
     let folder = Folder::list(dir).map_err(read)?;
     let mut report = Report::new();
     for path in &folder.strays {
@@ -58,26 +81,91 @@ pub fn verify(dir: &Path, options: VerifyOptions) -> Result<Report, VerifyError>
         if let Some(finding) = bad_link(files, place, &folder.writers, options) {
             report.findings.push(finding);
         }
-        let successor = successors.get(&files.writer);
-        let outcome = settled(files, successor, options).map_err(read)?;
+        let claims = kept.remove(&files.writer).unwrap_or_default();
+        let about = About { successor: successors.get(&files.writer), claims: &claims };
+        let outcome = settled(files, about, options).map_err(read)?;
         report.bytes += outcome.bytes;
+        if let Some((previous, claim)) = &outcome.about_previous {
+            hold_against_previous(&mut report, *previous, claim);
+        }
         report.findings.extend(outcome.finding);
         report.open_ends.extend(outcome.open_end);
         report.writers.extend(outcome.report);
     }
-    report.judge();
+    if !options.allow_pruned {
+        report.findings.extend(kept.iter().filter_map(|(writer, claims)| nothing_left(*writer, claims)));
+    }
+    refuse_unsigned(&mut report, options);
+    report.judge(!options.keys.is_empty());
     Ok(report)
 }
 
+/// What others say of a writer.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    /// The next writer, in its headers.
+    successor: Option<&'a Predecessor>,
+    /// Checkpoints that were kept outside.
+    claims: &'a Claims,
+}
+
+/// The checkpoint that a writer signed for the one before it.
+fn hold_against_previous(report: &mut Report, previous: Uuid, claim: &Claim) {
+    let previous = previous.to_string();
+    let is_bad_anyway = report.findings.iter().any(|finding| finding.writer == previous);
+    let Some(previous) = report.writers.iter_mut().find(|writer| writer.writer == previous && !is_bad_anyway) else {
+        return;
+    };
+    if claim.size == previous.last_seq && claim.root.to_string() == previous.root {
+        previous.checkpoints += 1;
+        previous.checkpoint_seq = claim.size;
+        if claim.signed {
+            previous.signed_seq = claim.size;
+        }
+        return;
+    }
+    let detail = format!("the checkpoint over {} records in {} is not of these records", claim.size, claim.place);
+    let seq = previous.checkpoint_seq + 1;
+    report.findings.push(Finding {
+        writer: previous.writer.clone(),
+        seq,
+        ..finding(Uuid::nil(), "checkpoint", detail)
+    });
+}
+
+/// A writer of whom a checkpoint outside knows, and the folder does not.
+fn nothing_left(writer: Uuid, claims: &Claims) -> Option<Finding> {
+    let detail = match (claims.heads.last(), &claims.bad) {
+        (Some(last), _) => format!("nothing of it is here, and {} says that it had {} records", last.place, last.size),
+        (None, Some(bad)) => format!("nothing of it is here, and {}", bad.detail),
+        (None, None) => return None,
+    };
+    Some(finding(writer, "missing_writer", detail))
+}
+
+/// Whoever gives a key expects signatures: a trail without any was never signed, or robbed of them.
+fn refuse_unsigned(report: &mut Report, options: &VerifyOptions) {
+    let is_signed = report.writers.iter().any(|writer| writer.signed_seq > 0);
+    if !options.keys.is_empty() && !is_signed && report.findings.is_empty() {
+        let detail = "none of the given keys signed anything in this trail".to_owned();
+        report.findings.push(Finding {
+            writer: String::new(),
+            seq: 0,
+            segment: 0,
+            ..finding(Uuid::nil(), "unsigned", detail)
+        });
+    }
+}
+
 /// A writer at work can be met in the middle of a frame: what looks wrong at an end is looked at again until it stays.
-fn settled(files: &WriterFiles, successor: Option<&Predecessor>, options: VerifyOptions) -> io::Result<Outcome> {
-    let mut outcome = check_writer(files, successor, options)?;
+fn settled(files: &WriterFiles, about: About<'_>, options: &VerifyOptions) -> io::Result<Outcome> {
+    let mut outcome = check_writer(files, about, options)?;
     for _ in 0..4 {
         let is_sound = outcome.finding.is_none() && outcome.open_end.as_ref().is_none_or(|end| end.torn_bytes == 0);
-        if is_sound || successor.is_some() {
+        if is_sound || about.successor.is_some() {
             break;
         }
-        let again = check_writer(files, successor, options)?;
+        let again = check_writer(files, about, options)?;
         let same = again.finding == outcome.finding && again.open_end == outcome.open_end;
         outcome = again;
         if same {
@@ -98,14 +186,14 @@ fn successors(writers: &[WriterFiles], report: &mut Report) -> BTreeMap<Uuid, Pr
             }
             Entry::Occupied(entry) => {
                 let detail = format!("two writers say that they follow {}: a copied volume", entry.key());
-                report.findings.push(finding(files.writer, 1, "fork", detail));
+                report.findings.push(finding(files.writer, "fork", detail));
             }
         }
     }
     successors
 }
 
-fn bad_link(files: &WriterFiles, place: usize, writers: &[WriterFiles], options: VerifyOptions) -> Option<Finding> {
+fn bad_link(files: &WriterFiles, place: usize, writers: &[WriterFiles], options: &VerifyOptions) -> Option<Finding> {
     let header = files.header.as_ref()?;
     let known: BTreeSet<Uuid> = writers.iter().map(|files| files.writer).collect();
     match &header.prev {
@@ -113,22 +201,21 @@ fn bad_link(files: &WriterFiles, place: usize, writers: &[WriterFiles], options:
         Some(_) if options.allow_pruned => None,
         Some(prev) => Some(finding(
             files.writer,
-            1,
             "missing_writer",
             format!("it follows {}, of whom nothing is here", prev.writer),
         )),
         None if place == 0 => None,
         None => {
             let detail = "it names no predecessor, though others were here before it".to_owned();
-            Some(finding(files.writer, 1, "unlinked_writer", detail))
+            Some(finding(files.writer, "unlinked_writer", detail))
         }
     }
 }
 
-fn finding(writer: Uuid, seq: u64, problem: &'static str, detail: String) -> Finding {
+fn finding(writer: Uuid, problem: &'static str, detail: String) -> Finding {
     Finding {
         writer: writer.to_string(),
-        seq,
+        seq: 1,
         segment: 1,
         offset: 0,
         problem,

@@ -61,8 +61,26 @@ pub struct WriterReport {
     pub root: String,
     /// Frames whose records are encrypted: verified as stored, not read.
     pub encrypted_frames: u64,
-    /// Checkpoint frames: their signatures are not checked here.
-    pub unchecked_checkpoints: u64,
+    /// Checkpoints of this writer that agree with its records, wherever they stand.
+    pub checkpoints: u64,
+    /// The records up to this one are covered by a checkpoint; 0 without.
+    pub checkpoint_seq: u64,
+    /// The records up to this one are covered by a signature of one of the given keys; 0 without.
+    pub signed_seq: u64,
+}
+
+/// What is known of signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signatures {
+    /// There are no checkpoints.
+    None,
+    /// There are, and no key was given to verify them with.
+    Unchecked,
+    /// One of the given keys signed each of them.
+    Verified,
+    /// Keys were given, and what they say is among the findings.
+    Bad,
 }
 
 /// The result of verifying a folder.
@@ -70,6 +88,7 @@ pub struct WriterReport {
 pub struct Report {
     pub schema_version: u32,
     pub verdict: Verdict,
+    pub signatures: Signatures,
     /// In the order of the trail: the first is the first bad record.
     pub findings: Vec<Finding>,
     pub open_ends: Vec<OpenEnd>,
@@ -84,6 +103,7 @@ impl Report {
         Self {
             schema_version: 1,
             verdict: Verdict::Whole,
+            signatures: Signatures::None,
             findings: Vec::new(),
             open_ends: Vec::new(),
             writers: Vec::new(),
@@ -92,7 +112,15 @@ impl Report {
         }
     }
 
-    pub(super) fn judge(&mut self) {
+    pub(super) fn judge(&mut self, with_keys: bool) {
+        let checkpoints: u64 = self.writers.iter().map(|writer| writer.checkpoints).sum();
+        let is_bad = self.findings.iter().any(|finding| matches!(finding.problem, "signature" | "unsigned"));
+        self.signatures = match (with_keys, checkpoints) {
+            (true, _) if is_bad => Signatures::Bad,
+            (true, 1..) => Signatures::Verified,
+            (false, 1..) => Signatures::Unchecked,
+            (_, 0) => Signatures::None,
+        };
         self.records = self.writers.iter().map(|writer| (writer.last_seq + 1).saturating_sub(writer.first_seq)).sum();
         self.verdict = if !self.findings.is_empty() {
             Verdict::Damaged

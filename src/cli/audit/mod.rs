@@ -1,5 +1,7 @@
-//! `chaperone audit`: reads and verifies the trail, offline.
+//! `chaperone audit`: reads, verifies and proves the trail, offline.
 
+mod key;
+mod prove;
 mod tail;
 mod verify;
 
@@ -12,11 +14,13 @@ use super::{
     exit::Exit,
     failure::Failure,
 };
+use crate::audit::VerifierKey;
 
 const AFTER: &str = "\
 Examples:
   chaperone audit tail -f
-  chaperone audit verify /var/lib/chaperone/audit
+  chaperone audit keygen --origin trail.example/clinic --out /etc/chaperone/trail.key
+  chaperone audit verify /var/lib/chaperone/audit --key trail.vkey
 
 Exit codes:
   0  done
@@ -34,27 +38,58 @@ pub(super) struct Args {
 pub(super) enum AuditCommand {
     /// Print the last records, and go on with -f
     Tail(tail::Args),
-    /// Verify chain, sequence and seals
+    /// Verify chain, sequence, seals and checkpoints
     Verify(verify::Args),
+    /// Take out one record, with what proves it
+    Prove(prove::Args),
+    /// Verify such a proof, without the trail
+    VerifyProof(prove::ProofArgs),
+    /// Make a key that signs checkpoints
+    Keygen(key::KeygenArgs),
+    /// Print the public half of a key
+    Vkey(key::VkeyArgs),
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     match args.command {
         AuditCommand::Tail(args) => tail::run(&args, context),
         AuditCommand::Verify(args) => verify::run(&args, context),
+        AuditCommand::Prove(args) => prove::run(&args, context),
+        AuditCommand::VerifyProof(args) => prove::verify(&args),
+        AuditCommand::Keygen(args) => key::keygen(&args),
+        AuditCommand::Vkey(args) => key::vkey(&args),
     }
 }
 
 /// The folder of the trail: as typed, else as configured.
 fn folder(typed: Option<&PathBuf>, config: &ConfigArgs, context: &Context<'_>) -> Result<PathBuf, Failure> {
-    let folder = match typed {
-        Some(folder) => folder.clone(),
-        None => context.offline_config(config)?.audit.dir,
+    folders(typed, None, config, context).map(|(folder, _)| folder)
+}
+
+/// The same, and the folder of checkpoints outside. A typed folder may be a copy of any trail: the configured
+/// checkpoints are not held against it.
+fn folders(
+    typed: Option<&PathBuf>,
+    checkpoints: Option<&PathBuf>,
+    config: &ConfigArgs,
+    context: &Context<'_>,
+) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+    let (folder, configured) = match typed {
+        Some(folder) => (folder.clone(), None),
+        None => {
+            let audit = context.offline_config(config)?.audit;
+            (audit.dir, audit.checkpoints_dir)
+        }
     };
     if folder.is_dir() {
-        return Ok(folder);
+        return Ok((folder, checkpoints.cloned().or(configured)));
     }
     Err(Failure::new(Exit::CannotRun, "there is no trail")
         .at(folder.display().to_string())
         .next("name its folder: `chaperone audit verify DIR`"))
+}
+
+/// All keys of the arguments.
+fn keys(typed: &[verify::Key]) -> Vec<VerifierKey> {
+    typed.iter().flat_map(|key| key.0.clone()).collect()
 }

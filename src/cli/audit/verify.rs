@@ -1,8 +1,10 @@
 //! `chaperone audit verify`: is the trail whole?
 
 use std::{
+    fs,
     io::{IsTerminal, stderr},
     path::{Path, PathBuf},
+    str::FromStr,
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
@@ -11,9 +13,11 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 
-use super::folder;
+use super::{folders, keys};
 use crate::{
-    audit::{self, Filter, Finding, Report, Verdict, VerifyError, VerifyOptions},
+    audit::{
+        self, Filter, Finding, Report, Signatures, Verdict, VerifierKey, VerifierKeyError, VerifyError, VerifyOptions,
+    },
     cli::{
         bundle::plural,
         context::{ConfigArgs, Context},
@@ -26,6 +30,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   chaperone audit verify
+  chaperone audit verify --key trail.vkey --checkpoints /mnt/elsewhere/checkpoints
   chaperone audit verify ./copy -o json
 
 Exit codes:
@@ -42,9 +47,12 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The public key that checkpoints are verified with
+    /// A public key, or a file of them, as `audit vkey` prints it; repeat it for each that ever signed
     #[arg(long, value_name = "VKEY")]
-    key: Option<PathBuf>,
+    key: Vec<Key>,
+    /// A folder with checkpoints that were kept outside [default: the configured one]
+    #[arg(long, value_name = "DIR")]
+    checkpoints: Option<PathBuf>,
     /// The oldest segments may be missing, because they were pruned
     #[arg(long)]
     allow_pruned: bool,
@@ -62,15 +70,29 @@ enum VerifyFormat {
     Json,
 }
 
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    if let Some(key) = &args.key {
-        // Saying "whole" to somebody who handed over a key would be taken for "signed".
-        return Err(Failure::new(Exit::CannotRun, "the trail holds no signatures that a key could verify")
-            .at(key.display().to_string())
-            .next("leave --key out: chain, sequence and seals are verified without it"));
+/// What stands behind `--key`: one key, or a file with one a line.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Key(pub(super) Vec<VerifierKey>);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.parse().map(|key| vec![key]);
+        let Err(error) = &parsed else { return parsed.map(Self).map_err(|error: VerifierKeyError| error.to_string()) };
+        let Ok(lines) = fs::read_to_string(text) else { return Err(format!("{error}, and it names no file")) };
+        let keys: Result<Vec<_>, _> = lines.lines().filter(|line| !line.trim().is_empty()).map(str::parse).collect();
+        match keys {
+            Ok(keys) if keys.is_empty() => Err("the file is empty".to_owned()),
+            Ok(keys) => Ok(Self(keys)),
+            Err(error) => Err(format!("in the file: {error}")),
+        }
     }
-    let dir = folder(args.dir.as_ref(), &args.config, context)?;
-    let options = VerifyOptions { allow_pruned: args.allow_pruned };
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
+    let options = VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key), checkpoints };
     let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
     if report.records == 0 {
         // Every trail begins with a record of its start, so nothing is never whole.
@@ -93,7 +115,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
 fn shown_going_on(dir: &Path, options: VerifyOptions) -> Result<Result<Report, VerifyError>, Failure> {
     let (done, verified) = mpsc::channel();
     let folder = dir.to_path_buf();
-    let work = move || done.send(audit::verify(&folder, options)).is_ok();
+    let work = move || done.send(audit::verify(&folder, &options)).is_ok();
     let thread = std::thread::Builder::new()
         .name("verify".to_owned())
         .spawn(work)
@@ -146,10 +168,17 @@ fn whole(report: &Report) -> String {
         String::new()
     };
     let mut text = format!(
-        "{} · {} · {chain}{encrypted} · signatures not checked: there are none",
+        "{} · {} · {chain}{encrypted} · {}",
         plural(segments, "segment"),
-        plural_u64(report.records, "record")
+        plural_u64(report.records, "record"),
+        signatures(report)
     );
+    for writer in report.writers.iter().filter(|_| report.signatures == Signatures::Verified) {
+        if writer.signed_seq < writer.last_seq {
+            let (from, to) = (writer.signed_seq.max(writer.first_seq - 1) + 1, writer.last_seq);
+            text = format!("{text}\nrecords {from} to {to} of writer {} are covered by no signature", writer.writer);
+        }
+    }
     for end in &report.open_ends {
         let torn = if end.torn_bytes > 0 {
             format!(", {} of a torn tail", plural_u64(end.torn_bytes, "byte"))
@@ -181,7 +210,22 @@ fn damage(report: &Report, finding: &Finding, dir: &Path) -> String {
     if others > 0 {
         text = format!("{text}; {} more, see -o json", plural(others, "finding"));
     }
-    format!("{text}\nsignatures not checked: there are none")
+    format!("{text}\n{}", signatures(report))
+}
+
+fn signatures(report: &Report) -> String {
+    let checkpoints: u64 = report.writers.iter().map(|writer| writer.checkpoints).sum();
+    match report.signatures {
+        Signatures::None => "signatures not checked: there are none".to_owned(),
+        Signatures::Unchecked => {
+            format!(
+                "{} agree · signatures not checked: give the public key with --key",
+                plural_u64(checkpoints, "checkpoint")
+            )
+        }
+        Signatures::Verified => format!("{} signed and whole", plural_u64(checkpoints, "checkpoint")),
+        Signatures::Bad => "signatures not whole".to_owned(),
+    }
 }
 
 /// When the bad record, or the last good one before it, was written; as far as it can be read at all.
@@ -197,11 +241,7 @@ fn bad_instant(dir: &Path, finding: &Finding) -> Option<String> {
 }
 
 fn json(report: &Report) -> Result<Json, Failure> {
-    let mut json = serde_json::to_value(report).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
-    if let Some(json) = json.as_object_mut() {
-        json.insert("signatures".to_owned(), "none".into());
-    }
-    Ok(json)
+    serde_json::to_value(report).map_err(|error| Failure::of(Exit::CannotRun, &error))
 }
 
 fn plural_u64(count: u64, word: &str) -> String {

@@ -428,7 +428,7 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
     }
 
     pub(crate) fn verify(&self) -> Report {
-        audit::verify(&self.trail(), VerifyOptions::default()).unwrap()
+        audit::verify(&self.trail(), &VerifyOptions::default()).unwrap()
     }
 
     /// The records of the trail, in order.

@@ -6,6 +6,7 @@ mod shared;
 use chaperone::{
     domain::{Evaluation, Slice},
     engine::{Bundle, load::BundlePaths, question::Question},
+    entities::FactsOptions,
 };
 use divan::{Bencher, black_box};
 use shared::{Asked, Clinic, at, paths};
@@ -34,8 +35,8 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(asked: &Asked) -> Self {
-        let clinic = Clinic::demo();
+    fn new(asked: &Asked<'_>) -> Self {
+        let clinic = Clinic::with(&[String::new(), String::new()], FactsOptions::default());
         let question = clinic.question(asked);
         let slice = clinic.slice(&question);
         Self { clinic, question, slice }
@@ -46,14 +47,14 @@ impl Ready {
     }
 }
 
-fn bench_evaluate(bencher: Bencher, asked: &Asked, allows: bool) {
+fn bench_evaluate(bencher: Bencher, asked: &Asked<'_>, allows: bool) {
     let ready = Ready::new(asked);
     let evaluation = ready.evaluate();
     assert!(evaluation.decision.is_allow() == allows, "{evaluation:#?}");
     bencher.bench(|| ready.evaluate());
 }
 
-const NOTE: Asked = Asked { user: "ana", action: "read", kind: "Note", id: "N1", fields: Some(&["clin.note"]) };
+const NOTE: Asked<'_> = Asked { user: "ana", action: "read", kind: "Note", id: "N1", fields: Some(&["clin.note"]) };
 
 #[divan::bench]
 fn evaluate_allow_one_group(bencher: Bencher) {
@@ -88,14 +89,14 @@ fn explain_default_deny(bencher: Bencher) {
 
 #[divan::bench]
 fn understand_the_question(bencher: Bencher) {
-    let clinic = Clinic::demo();
+    let clinic = Clinic::with(&[String::new(), String::new()], FactsOptions::default());
     let request = clinic.request(&NOTE);
     bencher.bench(|| clinic.bundle.question(black_box(&request)).unwrap());
 }
 
 #[divan::bench]
 fn read_a_slice_from_sqlite(bencher: Bencher) {
-    let clinic = Clinic::demo();
+    let clinic = Clinic::with(&[String::new(), String::new()], FactsOptions::default());
     let question = clinic.question(&NOTE);
     bencher.bench(|| clinic.slice(black_box(&question)));
 }

@@ -15,6 +15,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Time since some fixed instant that never goes back and counts while the machine sleeps (`CLOCK_BOOTTIME`).
     /// Ages, deadlines and latencies are measured by it.
     fn elapsed(&self) -> Duration;
+
+    /// Whether [`Self::now`] goes on by itself, so that it can be compared with other clocks.
+    fn is_wall(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's clocks.
@@ -29,6 +34,10 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         boot_time()
+    }
+
+    fn is_wall(&self) -> bool {
+        true
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The floors are described in `docs/architecture.md` and enforced by `tests/tidy.rs`.
 
+#[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
+compile_error!("the feature `seeded-bugs` makes mistakes on purpose: it is for tests alone, build without --release");
+
 pub mod app;
 pub mod audit;
 pub mod authorize;

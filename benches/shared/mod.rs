@@ -19,17 +19,17 @@ const STORE: [&str; 2] =
 
 /// One question in plain words.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) user: &'static str,
-    pub(crate) action: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) id: &'static str,
-    pub(crate) fields: Option<&'static [&'static str]>,
+pub(crate) struct Asked<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) action: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) fields: Option<&'a [&'a str]>,
 }
 
 pub(crate) struct Clinic {
     pub(crate) bundle: Bundle,
-    facts: Facts,
+    pub(crate) facts: Facts,
     runtime: Runtime,
     _folder: tempfile::TempDir,
 }
@@ -44,22 +44,23 @@ pub(crate) fn at() -> Timestamp {
 }
 
 impl Clinic {
-    pub(crate) fn demo() -> Self {
+    /// The demo with more rows in its databases, by SQL for each.
+    pub(crate) fn with(more: &[String; 2], options: FactsOptions) -> Self {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
-        for (name, scripts) in [("app.db", APP), ("store.db", STORE)] {
+        for ((name, scripts), more) in [("app.db", APP), ("store.db", STORE)].into_iter().zip(more) {
             let options = SqliteConnectOptions::new().filename(folder.path().join(name)).create_if_missing(true);
             runtime.block_on(async {
                 let mut connection = options.connect().await.unwrap();
                 for script in scripts {
                     sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
                 }
+                run(&mut connection, format!("BEGIN; {more} COMMIT;")).await;
                 connection.close().await.unwrap();
             });
         }
-        let options =
-            FactsOptions { app: Some(url("app.db")), store: Some(url("store.db")), ..FactsOptions::default() };
+        let options = FactsOptions { app: Some(url("app.db")), store: Some(url("store.db")), ..options };
         let facts = {
             let _context = runtime.enter();
             Facts::connect(options, Arc::new(SystemClock)).unwrap()
@@ -68,7 +69,7 @@ impl Clinic {
         Self { bundle, facts, runtime, _folder: folder }
     }
 
-    pub(crate) fn request(&self, asked: &Asked) -> Request {
+    pub(crate) fn request(&self, asked: &Asked<'_>) -> Request {
         let session = json!({ "mfa": true, "idle_seconds": 1, "age_seconds": 1 });
         Request {
             subject: EntityRef { kind: "User".into(), id: asked.user.into() },
@@ -88,7 +89,7 @@ impl Clinic {
         }
     }
 
-    pub(crate) fn question(&self, asked: &Asked) -> Question {
+    pub(crate) fn question(&self, asked: &Asked<'_>) -> Question {
         self.bundle.question(&self.request(asked)).unwrap()
     }
 
@@ -103,4 +104,8 @@ impl Clinic {
         let plan = self.bundle.plan(question);
         self.runtime.block_on(self.facts.slice(&self.bundle.mapping, &plan, &asking)).unwrap()
     }
+}
+
+async fn run(connection: &mut sqlx::SqliteConnection, sql: String) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
 }

@@ -120,6 +120,8 @@ async fn take(house: &House, found: Found) -> Outcome {
             if !misfits.is_empty() {
                 return Outcome::Refused(Some(revision), Problems(misfits));
             }
+            // The feeds look at what it reads; until they have, its facts are read for each question.
+            house.facts.watch(&bundle.mapping);
             house.live.swap(*bundle);
             Outcome::Live(revision)
         }

@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use serde_json::json;
-
 use super::{AppError, House};
 use crate::{
     clock::FrozenClock,
@@ -130,15 +128,17 @@ fn admin_api(house: &Arc<House>, callers: &Callers, health: Option<Arc<HealthApi
     let tokens = house.config.server.admin.as_ref().map(|admin| admin.tokens.as_slice()).unwrap_or_default();
     let tokens =
         tokens.iter().map(|token| Token::new(token.expose()).ok_or(AppError::Token)).collect::<Result<_, _>>()?;
-    let state = Arc::clone(house);
+    let (state, facts) = (Arc::clone(house), Arc::clone(&house.facts));
     let api = AdminApi {
         tokens,
         hosts: Hosts::loopback_and([]),
         clock: Arc::clone(&house.clock),
         tasks: house.lifecycle.requests(),
         status: Arc::new(move || state.status()),
-        // Every decision reads its facts afresh, so a committed change holds for the next one already.
-        barrier: Arc::new(|| Box::pin(async { Ok(json!({ "app": "uncached", "store": "uncached" })) })),
+        barrier: Arc::new(move || {
+            let facts = Arc::clone(&facts);
+            Box::pin(async move { super::facts::barrier(&facts).await })
+        }),
         health,
     };
     if api.shares_a_token_with(callers) {

@@ -75,7 +75,6 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         Arc::clone(&start.clock),
         start.metrics.clone(),
         Settings {
-            staleness: Duration::from_millis(start.config.entities.staleness_ms),
             durability: start.config.audit.durability.default,
             durability_of_changes: start.config.audit.durability.changes,
         },
@@ -107,6 +106,7 @@ async fn answer(
 ) -> Result<(), AppError> {
     let listening = doors::open(house, demo_clock).await?;
     bundles::watch(house)?;
+    facts::follow(house)?;
     facts::watch(house);
     watch_trail(house);
     on_listening(&listening)?;

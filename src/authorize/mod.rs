@@ -2,16 +2,19 @@
 //!
 //! One bundle, one slice, one clock reading a request. What comes back is recorded, or it does not come back.
 
+mod batch;
 mod record;
 
 use std::{sync::Arc, time::Duration};
+
+pub use batch::Held;
 
 use crate::{
     audit::{AppendError, Recorded, Trail},
     clock::Clock,
     domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, record::code_word, request::Caller},
     engine::{Bundle, live::Live, question::Question},
-    entities::{Asking, Facts},
+    entities::{Asking, Facts, Hold, Trust},
     telemetry::{CacheUse, Chain, Metrics},
 };
 
@@ -36,6 +39,20 @@ pub enum OutcomeError {
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A decision that has not left yet, with what it rests on.
+struct Decided {
+    evaluation: Evaluation,
+    hold: Hold,
+    cache: CacheUse,
+    question: Option<Question>,
+}
+
+impl Decided {
+    fn without_facts(evaluation: Evaluation, question: Option<Question>) -> Self {
+        Self { evaluation, hold: Hold::default(), cache: CacheUse::Unused, question }
+    }
+}
+
 /// Authorizes requests; one for the whole process, shared.
 #[derive(Debug)]
 pub struct Authorizer {
@@ -52,8 +69,6 @@ pub struct Authorizer {
 /// What an operator sets about decisions.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Facts older than this when the answer would leave allow nothing.
-    pub staleness: Duration,
     /// The least durability of a record, and of one that is about more than reading. Policies may ask for more.
     pub durability: Tier,
     pub durability_of_changes: Tier,
@@ -82,6 +97,9 @@ impl Authorizer {
 
     /// Decides `request`, records the decision and only then returns it.
     ///
+    /// An allow leaves only while its facts are fresh: one that comes too late is withheld, which is recorded, and the
+    /// question is decided once more from facts read for it alone. If that comes too late as well it is a deny.
+    ///
     /// # Errors
     ///
     /// [`AuthorizeError`] if nobody decided or the record could not be written; the caller of the API gets a 503.
@@ -90,31 +108,77 @@ impl Authorizer {
         chaperone.policy.revision, chaperone.action = %code_word(&request.action), chaperone.resource.type = %code_word(&request.resource.kind),
     ))]
     pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
+        // A barrier waits until this is dropped: after the last look at the facts.
+        let _entered = self.facts.enter();
+        self.decide(&request).await.map(|(recorded, _)| recorded)
+    }
+
+    /// The same, with what the answer rests on.
+    async fn decide(&self, request: &Request) -> Result<(Recorded<Evaluation>, Hold), AuthorizeError> {
         let started = self.clock.elapsed();
         let bundle = self.live.current().ok_or(AuthorizeError::NoBundle)?;
-        let evaluation = self.evaluate(&bundle, &request, started).await;
-        self.tell(&request, &evaluation);
+        let mut last = None;
+        for trust in [Trust::Feed, Trust::LoadsAlone] {
+            let decided = self.evaluate(&bundle, request, trust).await;
+            let recorded = self.record(request, decided.evaluation, started).await?;
+            if !recorded.value().decision.is_allow() || decided.hold.is_good(self.clock.elapsed()) {
+                return Ok((self.released(request, recorded, decided.cache, started), decided.hold));
+            }
+            self.withhold(request, &recorded).await?;
+            last = Some((recorded, decided.question));
+        }
+        let (recorded, question) = last.unzip();
+        let stale = self.stale(&bundle, recorded.as_ref(), question.flatten().as_ref(), started);
+        let recorded = self.record(request, stale, started).await?;
+        Ok((self.released(request, recorded, CacheUse::Miss, started), Hold::default()))
+    }
+
+    async fn record(
+        &self,
+        request: &Request,
+        evaluation: Evaluation,
+        started: Duration,
+    ) -> Result<Recorded<Evaluation>, AuthorizeError> {
+        self.tell(request, &evaluation);
         let latency = self.clock.elapsed().saturating_sub(started);
-        let record = record::of(&request, &evaluation, self.clock.now(), latency);
+        let record = record::of(request, &evaluation, self.clock.now(), latency);
         let tier = self.settings.tier(evaluation.durability);
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
         let durability = recorded.receipt().durability;
         self.metrics.appended(durability, self.clock.elapsed().saturating_sub(appending).as_secs_f64());
+        Ok(recorded)
+    }
+
+    /// The trail says that an allow it holds never left.
+    async fn withhold(&self, request: &Request, recorded: &Recorded<Evaluation>) -> Result<(), AuthorizeError> {
+        let record = record::of_withheld(request, recorded.receipt().seq, self.clock.now());
+        self.trail.append((), record, self.settings.durability).await.map_err(AuthorizeError::Unrecorded)?;
+        tracing::warn!("an allow came too late for its facts: withheld");
+        Ok(())
+    }
+
+    fn released(
+        &self,
+        request: &Request,
+        recorded: Recorded<Evaluation>,
+        cache: CacheUse,
+        started: Duration,
+    ) -> Recorded<Evaluation> {
         self.metrics.decided(
             recorded.value().decision,
             recorded.value().reason.as_ref().map(Reason::as_str),
             request.api,
-            CacheUse::Unused,
+            cache,
             self.clock.elapsed().saturating_sub(started).as_secs_f64(),
         );
-        Ok(recorded)
+        recorded
     }
 
-    async fn evaluate(&self, bundle: &Bundle, request: &Request, started: Duration) -> Evaluation {
+    async fn evaluate(&self, bundle: &Bundle, request: &Request, trust: Trust) -> Decided {
         let now = self.clock.now();
         let Ok(question) = bundle.question(request) else {
-            return bundle.denied_without_facts(None, Reason::UNKNOWN_PRINCIPAL);
+            return Decided::without_facts(bundle.denied_without_facts(None, Reason::UNKNOWN_PRINCIPAL), None);
         };
         let plan = bundle.plan(&question);
         let asking = Asking {
@@ -124,27 +188,40 @@ impl Authorizer {
             said_tenant: question.said_tenant.as_deref().map(str::to_owned),
             asserted: question.asserted.clone(),
         };
-        let slice = match self.facts.slice(&bundle.mapping, &plan, &asking).await {
-            Ok(slice) => slice,
+        match self.facts.gathered(&bundle.mapping, &plan, &asking, trust).await {
+            Ok(gathered) => Decided {
+                evaluation: bundle.evaluate(&question, &gathered.slice, now),
+                cache: match (gathered.kept, gathered.loaded) {
+                    (0, 0) => CacheUse::Unused,
+                    (_, 0) => CacheUse::Hit,
+                    (_, _) => CacheUse::Miss,
+                },
+                hold: gathered.hold,
+                question: Some(question),
+            },
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "facts could not be read: denied");
-                return bundle.denied_without_facts(Some(&question), Reason::DATA_UNAVAILABLE);
+                let denied = bundle.denied_without_facts(Some(&question), Reason::DATA_UNAVAILABLE);
+                Decided::without_facts(denied, Some(question))
             }
-        };
-        let evaluation = bundle.evaluate(&question, &slice, now);
-        self.in_time(bundle, &question, evaluation, started)
+        }
     }
 
-    /// An allow on facts that are too old to leave is a deny.
-    fn in_time(&self, bundle: &Bundle, question: &Question, evaluation: Evaluation, started: Duration) -> Evaluation {
-        let age = self.clock.elapsed().saturating_sub(started);
-        if !evaluation.decision.is_allow() || age <= self.settings.staleness {
-            return evaluation;
+    /// Two allows in a row came too late: a deny, about the same subject.
+    fn stale(
+        &self,
+        bundle: &Bundle,
+        last: Option<&Recorded<Evaluation>>,
+        question: Option<&Question>,
+        started: Duration,
+    ) -> Evaluation {
+        let mut stale = bundle.denied_without_facts(question, Reason::DATA_STALE);
+        stale.facts_age_ms =
+            u64::try_from(self.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
+        if let Some(recorded) = last {
+            stale.facts_revision.clone_from(&recorded.value().facts_revision);
+            stale.subject = recorded.value().subject.clone();
         }
-        let mut stale = bundle.denied_without_facts(Some(question), Reason::DATA_STALE);
-        stale.facts_revision = evaluation.facts_revision;
-        stale.facts_age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        stale.subject = evaluation.subject;
         stale
     }
 

@@ -58,6 +58,18 @@ pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, late
     record
 }
 
+/// Says that the allow with number `seq` did not leave: whoever counts disclosures leaves it out.
+pub(super) fn of_withheld(request: &Request, seq: u64, at: Timestamp) -> Record {
+    let mut record = Record::new(RecordKind::System, at);
+    record.decision_id = Some(request.decision_id.clone());
+    record.request_id = Some(cut(&request.request_id, WORD_CHARS_MAX));
+    record.trace_id.clone_from(&request.trace_id);
+    record.caller = Some(request.caller.display_name().to_owned());
+    record.detail.insert("event".into(), "withheld".into());
+    record.detail.insert("withheld_seq".into(), seq.into());
+    record
+}
+
 /// The outcome of a decision: counts and, for a disclosure, the texts that an accounting needs (45 CFR 164.528(b)(2)).
 pub(super) fn of_outcome(outcome: &Outcome, caller: &Caller, mut record: Record) -> Record {
     record.decision_id = Some(outcome.decision_id.clone());

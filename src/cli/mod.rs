@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod config;
 mod context;
+mod db;
 mod demo;
 mod exit;
 mod explain;
@@ -75,6 +76,8 @@ enum Command {
     Explain(explain::Args),
     /// Read and verify the trail
     Audit(audit::Args),
+    /// Install and examine the change feed in the databases
+    Db(db::Args),
     /// Ask a running sidecar whether it is alive
     Healthcheck(healthcheck::Args),
     /// Print the completions of a shell
@@ -118,6 +121,7 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Authorize(args) => authorize::run(args, &context),
         Command::Explain(args) => explain::run(args, &context),
         Command::Audit(args) => audit::run(args, &context),
+        Command::Db(args) => db::run(args, &context),
         Command::Healthcheck(args) => healthcheck::run(args, &context),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -40,6 +40,8 @@ pub struct EntitiesConfig {
     pub poll_ms: u64,
     pub cache_bytes: u64,
     pub statement_timeout_ms: u64,
+    /// Whether to listen for notifications of changes.
+    pub hint: bool,
 }
 
 impl EntitiesConfig {
@@ -49,6 +51,11 @@ impl EntitiesConfig {
             poll_ms: s.number("poll_ms", 250, 10..=30_000, "How often the change feed is polled."),
             cache_bytes: s.number("cache_bytes", 64 * MIB, MIB..=64 * GIB, "Most memory that cached facts take."),
             statement_timeout_ms: s.number("statement_timeout_ms", 1_000, 10..=60_000, "Longest time of one query."),
+            hint: s.flag(
+                "hint",
+                true,
+                "Listen for PostgreSQL's notifications, which shorten the pause between two polls.",
+            ),
         };
         if entities.poll_ms.saturating_mul(2) > entities.staleness_ms {
             let hint = format!("at most half of staleness_ms ({})", entities.staleness_ms);

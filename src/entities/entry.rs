@@ -7,6 +7,8 @@ use cedar_policy::EntityUid;
 use super::{
     error::{FactsError, Place},
     facts::Asking,
+    keep::Slot,
+    load::FactKey,
 };
 use crate::domain::{
     Cell, EntityPlan, Row,
@@ -59,6 +61,17 @@ impl<'m> Entry<'m> {
             Own::Unknown | Own::Present(_) => {
                 self.relations.iter().filter(|(_, rows)| rows.is_none()).map(|(name, _)| name.clone()).collect()
             }
+        }
+    }
+
+    /// Where a fact of this entity is kept.
+    pub(super) fn slot(&self, key: &FactKey) -> Slot {
+        let Some(relation) = &key.relation else { return Slot::OfEntity(0) };
+        let is_by_id = self.mapping.relations.get(relation).is_some_and(|relation| relation.key.is_none());
+        let position = self.mapping.relations.keys().position(|name| name == relation);
+        match position.and_then(|position| u16::try_from(position + 1).ok()) {
+            Some(number) if is_by_id => Slot::OfEntity(number),
+            Some(_) | None => Slot::Alone,
         }
     }
 

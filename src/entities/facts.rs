@@ -3,15 +3,21 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use cedar_policy::EntityUid;
+use futures_util::future::try_join;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::{
     check::{self, Problem},
     error::{ConnectError, FactsError},
+    fed::{Fact, Trust},
+    fresh::{Entered, Hold, InFlight},
     gather::Gather,
-    load::Loader,
+    keep::{Keep, KeepStats},
+    load::Want,
     pool::{Pool, PoolOptions},
+    source::{Look, LookError, Origin, Permit, Tally},
 };
 use crate::{
     clock::Clock,
@@ -37,6 +43,10 @@ pub struct FactsOptions {
     /// The whole of one slice may take this long.
     pub slice_timeout: Duration,
     pub on_load: Option<OnLoad>,
+    /// S: an allow rests on no fact that may be staler than this when it leaves.
+    pub staleness: Duration,
+    /// Most memory that kept facts take.
+    pub keep_bytes: u64,
 }
 
 impl Default for FactsOptions {
@@ -49,6 +59,8 @@ impl Default for FactsOptions {
             rows_max: 5_000,
             slice_timeout: Duration::from_millis(1_900),
             on_load: None,
+            staleness: Duration::from_secs(2),
+            keep_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -77,15 +89,27 @@ pub struct Asking {
 
 /// Both sources, read-only.
 pub struct Facts {
-    app: Option<Pool>,
-    store: Option<Pool>,
+    app: Option<Origin>,
+    store: Option<Origin>,
+    keep: Arc<Keep>,
+    in_flight: Arc<InFlight>,
     clock: Arc<dyn Clock>,
     rows_max: usize,
     slice_timeout: Duration,
+    staleness: Duration,
     on_load: Option<OnLoad>,
-    /// A slice may hold a connection of each source at once. With as many slices as the smaller pool has connections,
-    /// none can wait for a connection that another one holds while waiting for its own.
     slices: Semaphore,
+    since: Duration,
+}
+
+/// A complete slice, and what it rests on.
+#[derive(Debug)]
+pub struct Gathered {
+    pub slice: Slice,
+    pub hold: Hold,
+    /// Facts that were kept, and facts that were read for this question.
+    pub kept: usize,
+    pub loaded: usize,
 }
 
 impl fmt::Debug for Facts {
@@ -105,25 +129,38 @@ impl Facts {
     ///
     /// [`ConnectError`] if a url cannot be used. No message holds a password.
     pub fn connect(options: FactsOptions, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
-        let pool = |source, url: Option<&String>, options| url.map(|url| Pool::new(source, url, options)).transpose();
-        let app = pool(Source::App, options.app.as_ref(), options.app_pool)?;
-        let store = pool(Source::Store, options.store.as_ref(), options.store_pool)?;
-        let fewest = [&app, &store].into_iter().flatten().map(|pool| pool.options.connections).min();
+        let since = clock.elapsed();
+        let keep = Arc::new(Keep::new(options.keep_bytes, since));
+        let loads = TaskTracker::new();
+        let origin = |source, url: Option<&String>, pool| {
+            url.map(|url| {
+                let pool = Pool::new(source, url, pool, &clock)?;
+                Ok(Origin::new(source, pool, &keep, &clock, options.staleness, &loads))
+            })
+            .transpose()
+        };
+        let app = origin(Source::App, options.app.as_ref(), options.app_pool)?;
+        let store = origin(Source::Store, options.store.as_ref(), options.store_pool)?;
+        let fewest = [&app, &store].into_iter().flatten().map(|origin| origin.pool.options.connections).min();
         let slices = fewest.and_then(|fewest| usize::try_from(fewest).ok()).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Self {
             app,
             store,
+            keep,
+            in_flight: Arc::default(),
             clock,
             rows_max: options.rows_max,
             slice_timeout: options.slice_timeout,
+            staleness: options.staleness,
             on_load: options.on_load,
             slices: Semaphore::new(slices.max(1)),
+            since,
         })
     }
 
     /// Where a source is, fit for a log: no user, no password, no parameters.
     pub fn address(&self, source: Source) -> Option<&str> {
-        self.pool(source).map(|pool| pool.address.as_str())
+        self.origin(source).map(|origin| origin.pool.address.as_str())
     }
 
     /// Compares `mapping` with what the databases have. No problem: every query runs and returns what it must.
@@ -136,6 +173,11 @@ impl Facts {
         check::reach(|source| self.pool(source)).await
     }
 
+    /// Counts a decision as under way until what comes back is dropped: a barrier waits for it.
+    pub fn enter(&self) -> Entered {
+        self.in_flight.enter()
+    }
+
     /// Reads what `plan` names about the two entities of the question.
     ///
     /// Both may be absent; every other entity that the plan reaches is there, or this is an error.
@@ -144,56 +186,162 @@ impl Facts {
     ///
     /// [`FactsError`]: the facts are not all known, so nothing may be allowed by them.
     pub async fn slice(&self, mapping: &Mapping, plan: &SlicePlan, asking: &Asking) -> Result<Slice, FactsError> {
+        self.gathered(mapping, plan, asking, Trust::Feed).await.map(|gathered| gathered.slice)
+    }
+
+    /// The same, with what it rests on: ask [`Hold::is_good`] before an allow leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`FactsError`]: the facts are not all known, so nothing may be allowed by them.
+    pub async fn gathered(
+        &self,
+        mapping: &Mapping,
+        plan: &SlicePlan,
+        asking: &Asking,
+        trust: Trust,
+    ) -> Result<Gathered, FactsError> {
         let late = |_elapsed| FactsError::Late { limit_ms: self.slice_timeout.as_millis() };
         // Loads end by the same deadline; the little more lets them leave their connections in order.
         let limit = self.slice_timeout + Duration::from_millis(100);
-        tokio::time::timeout(limit, self.read_slice(mapping, plan, asking)).await.map_err(late).flatten()
+        tokio::time::timeout(limit, self.gather(mapping, plan, asking, trust)).await.map_err(late).flatten()
     }
 
-    async fn read_slice(&self, mapping: &Mapping, plan: &SlicePlan, asking: &Asking) -> Result<Slice, FactsError> {
-        let oldest = self.clock.elapsed();
-        // INVARIANT(slices): the semaphore is never closed, so a permit always comes.
-        let _permit = self.slices.acquire().await;
+    async fn gather(
+        &self,
+        mapping: &Mapping,
+        plan: &SlicePlan,
+        asking: &Asking,
+        trust: Trust,
+    ) -> Result<Gathered, FactsError> {
+        let deadline = self.clock.elapsed() + self.slice_timeout;
+        // A file that changed between kept facts and read ones: once more, then from reads alone, of one instant.
+        for trust in [trust, trust] {
+            match self.attempt(mapping, plan, asking, trust, deadline).await {
+                Ok(gathered) => return Ok(gathered),
+                Err(LookError::Facts(error)) => return Err(error),
+                Err(LookError::Moved) => {}
+            }
+        }
+        match self.attempt(mapping, plan, asking, Trust::LoadsAlone, deadline).await {
+            Ok(gathered) => Ok(gathered),
+            Err(LookError::Facts(error)) => Err(error),
+            // INVARIANT(moved): without kept facts there is nothing that a read could differ from.
+            Err(LookError::Moved) => Err(FactsError::Late { limit_ms: self.slice_timeout.as_millis() }),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mapping: &Mapping,
+        plan: &SlicePlan,
+        asking: &Asking,
+        trust: Trust,
+        deadline: Duration,
+    ) -> Result<Gathered, LookError> {
+        let permit = Permit::of(&self.slices);
         let mut gather = Gather::new(mapping, plan, asking, self.rows_max)?;
-        let mut loader = Loader::new(self.app.as_ref(), self.store.as_ref(), &self.clock, oldest + self.slice_timeout);
-        let gathered = Self::gather(&mut gather, &mut loader).await;
-        if gathered.is_ok() {
-            loader.finish().await;
-        }
-        if let Some(on_load) = &self.on_load {
-            loader.spent().for_each(|(source, spent)| on_load(source, spent));
-        }
-        gathered?;
-        let sources: Vec<String> = loader.spent().map(|(source, _)| format!("{}:direct", source.as_str())).collect();
-        let age = self.clock.elapsed().saturating_sub(oldest);
-        Ok(Slice {
-            principal: asking.principal.clone(),
-            resource: asking.resource.clone(),
-            entities: gather.finish(),
-            asserted: asking.asserted.clone(),
-            freshness: Freshness {
-                revision: if sources.is_empty() { "none".to_owned() } else { sources.join(",") },
-                age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            },
-        })
-    }
-
-    async fn gather(gather: &mut Gather<'_>, loader: &mut Loader<'_>) -> Result<(), FactsError> {
+        let look = |source| self.origin(source).map(|origin| Look::new(origin, mapping.digest, trust, deadline));
+        let validity = |origin: &Option<Origin>| origin.as_ref().map(|origin| Arc::clone(&origin.validity));
+        let (mut app, mut store) = (look(Source::App), look(Source::Store));
+        let mut hold = Hold::new(validity(&self.app), validity(&self.store));
+        let mut oldest = self.clock.elapsed();
         loop {
             let wants = gather.wants()?;
             if wants.is_empty() {
-                return Ok(());
+                break;
             }
-            for (key, rows) in loader.load(wants).await? {
-                gather.take(&key, &rows)?;
+            let (of_app, of_store): (Vec<_>, Vec<_>) =
+                wants.into_iter().partition(|want| want.key.source == Source::App);
+            let (facts, more) =
+                try_join(self.facts(app.as_mut(), of_app, &permit), self.facts(store.as_mut(), of_store, &permit))
+                    .await?;
+            for fact in facts.into_iter().chain(more) {
+                gather.take(fact.key(), &fact.rows)?;
+                oldest = oldest.min(fact.from);
+                hold.pin(fact.pin);
+            }
+        }
+        let mut used = Vec::new();
+        for look in [app, store].into_iter().flatten() {
+            used.extend(self.leave(look).await);
+        }
+        let age = self.clock.elapsed().saturating_sub(oldest);
+        let positions: Vec<String> = used.iter().map(|(word, _)| word.clone()).collect();
+        Ok(Gathered {
+            slice: Slice {
+                principal: asking.principal.clone(),
+                resource: asking.resource.clone(),
+                entities: gather.finish(),
+                asserted: asking.asserted.clone(),
+                freshness: Freshness {
+                    revision: if positions.is_empty() { "none".to_owned() } else { positions.join(",") },
+                    age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                },
+            },
+            hold,
+            kept: used.iter().map(|(_, tally)| tally.kept).sum(),
+            loaded: used.iter().map(|(_, tally)| tally.loaded).sum(),
+        })
+    }
+
+    async fn facts(
+        &self,
+        look: Option<&mut Look<'_>>,
+        wants: Vec<Want<'_>>,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Fact>, LookError> {
+        match (look, wants.first()) {
+            (_, None) => Ok(Vec::new()),
+            (Some(look), Some(_)) => look.facts(wants, permit, self.staleness).await,
+            (None, Some(want)) => {
+                Err(FactsError::NotConfigured { database: want.key.source, place: want.place() }.into())
             }
         }
     }
 
-    fn pool(&self, source: Source) -> Option<&Pool> {
+    /// Ends a look; says what it took, if it took anything.
+    async fn leave(&self, mut look: Look<'_>) -> Option<(String, Tally)> {
+        if !look.is_used() {
+            return None;
+        }
+        look.end().await;
+        if let Some(on_load) = self.on_load.as_ref().filter(|_| look.tally.loaded > 0) {
+            on_load(look.source(), look.tally.spent);
+        }
+        Some((format!("{}:{}", look.source().as_str(), look.position()), look.tally))
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Since when this waits for its feeds, on the clock's elapsed time.
+    pub(super) const fn since(&self) -> Duration {
+        self.since
+    }
+
+    pub(super) const fn staleness(&self) -> Duration {
+        self.staleness
+    }
+
+    pub(super) const fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
+    }
+
+    /// How much is kept, and how often it was of use.
+    pub fn keep_stats(&self) -> KeepStats {
+        self.keep.stats()
+    }
+
+    pub(super) const fn origin(&self, source: Source) -> Option<&Origin> {
         match source {
             Source::App => self.app.as_ref(),
             Source::Store => self.store.as_ref(),
         }
+    }
+
+    fn pool(&self, source: Source) -> Option<&Pool> {
+        self.origin(source).map(|origin| &origin.pool)
     }
 }

@@ -11,6 +11,7 @@ use super::{
     entry::{Entry, Key, Lead, Own, Referrer, id_of, uid_of},
     error::FactsError,
     facts::Asking,
+    keep::Slot,
     load::{FactKey, Want},
 };
 use crate::domain::{
@@ -62,7 +63,14 @@ impl<'m> Gather<'m> {
                 let key =
                     FactKey { source: entry.mapping.source, kind: entry.kind.clone(), relation: None, id: id_of(uid) };
                 self.wanted.entry(key.clone()).or_default().push(uid.clone());
-                wants.insert(key.clone(), Want { key, query, columns: &entry.mapping.columns, rows_max: 1 });
+                let want = Want {
+                    key: key.clone(),
+                    query,
+                    columns: &entry.mapping.columns,
+                    rows_max: 1,
+                    slot: Slot::OfEntity(0),
+                };
+                wants.insert(key, want);
             }
             for name in entry.needed_relations() {
                 let Some(relation) = entry.mapping.relations.get(&name) else {
@@ -81,10 +89,14 @@ impl<'m> Gather<'m> {
                 };
                 let key = FactKey { source: relation.source, kind: entry.kind.clone(), relation: Some(name), id };
                 self.wanted.entry(key.clone()).or_default().push(uid.clone());
-                wants.insert(
-                    key.clone(),
-                    Want { key, query: &relation.query, columns: &relation.columns, rows_max: self.rows_max },
-                );
+                let want = Want {
+                    key: key.clone(),
+                    query: &relation.query,
+                    columns: &relation.columns,
+                    rows_max: self.rows_max,
+                    slot: entry.slot(&key),
+                };
+                wants.insert(key, want);
             }
         }
         if wants.is_empty() {

@@ -5,20 +5,36 @@
 //! than was asked for.
 //!
 //! Deliberately absent: windows and filters (the rows of a relation are read whole, `domain::projection` judges them),
-//! anything that writes, and any memory of facts between two questions.
+//! and anything that writes to a database that facts come from, the tables of the feed aside.
 
+mod barrier;
 mod check;
 mod decode;
 mod entry;
 mod error;
 mod facts;
+mod fed;
+mod feed;
+mod follow;
+mod fresh;
 mod gather;
+mod keep;
 mod load;
 mod pool;
+mod probe;
 mod read;
+#[cfg(test)]
+mod sim;
+mod source;
 
+pub use barrier::{BarrierError, Passed};
 pub use check::Problem;
 pub use error::{Cause, ConnectError, FactsError, Place};
-pub use facts::{Asking, Facts, FactsOptions, OnLoad};
+pub use facts::{Asking, Facts, FactsOptions, Gathered, OnLoad};
+pub use fed::Trust;
+pub use feed::{Examined, FeedDatabase, FeedTask, InstallError, Installed, Mode, Notify, Proof, doctor, install};
+pub use follow::{FeedReport, FollowOptions, Follower, OnLag};
+pub use fresh::{Entered, Hold};
+pub use keep::KeepStats;
 pub use load::FactKey;
 pub use pool::PoolOptions;

@@ -9,18 +9,21 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     str::FromStr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use sqlx::{
-    ConnectOptions, PgPool, SqlitePool,
+    ConnectOptions, PgPool, SqliteConnection, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::error::ConnectError;
-use crate::domain::mapping::Source;
+use super::error::{Cause, ConnectError};
+use crate::{clock::Clock, domain::mapping::Source};
 
 /// Prepared statements kept by a connection: more than a mapping has queries.
 const STATEMENTS_MAX: usize = 512;
@@ -51,12 +54,17 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) enum Database {
     Sqlite(Box<SqliteFile>),
-    Postgres { pool: PgPool, connect: Box<PgConnectOptions> },
+    Postgres { pool: PgPool, connect: Box<PgConnectOptions>, retired: Arc<Retired> },
 }
 
 impl Pool {
     /// Reads the url; connects later.
-    pub(super) fn new(source: Source, url: &str, options: PoolOptions) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        source: Source,
+        url: &str,
+        options: PoolOptions,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
         let unreadable = |cause| ConnectError::Url { database: source, cause };
         match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => {
@@ -71,8 +79,13 @@ impl Pool {
                     .map_or_else(|| connect.get_host().to_owned(), |socket| socket.display().to_string());
                 let address =
                     format!("postgres://{place}:{}/{}", connect.get_port(), connect.get_database().unwrap_or_default());
-                let pool = postgres_pool(options).connect_lazy_with(connect.clone());
-                Ok(Self { database: Database::Postgres { pool, connect: Box::new(connect) }, address, options })
+                let retired = Arc::new(Retired::new(Arc::clone(clock)));
+                let pool = postgres_pool(options, &retired).connect_lazy_with(connect.clone());
+                Ok(Self {
+                    database: Database::Postgres { pool, connect: Box::new(connect), retired },
+                    address,
+                    options,
+                })
             }
             Some(scheme) => Err(ConnectError::Scheme { database: source, scheme: scheme.chars().take(20).collect() }),
             None => Err(ConnectError::Scheme { database: source, scheme: String::new() }),
@@ -93,8 +106,36 @@ fn postgres_options(connect: PgConnectOptions, options: PoolOptions) -> PgConnec
         .disable_statement_logging()
 }
 
-fn postgres_pool(options: PoolOptions) -> PgPoolOptions {
+/// Connections opened before some instant are of no more use: they may lead to a server that was the primary then.
+#[derive(Debug)]
+pub(super) struct Retired {
+    clock: Arc<dyn Clock>,
+    /// Nanoseconds of the clock's elapsed time.
+    before: AtomicU64,
+}
+
+impl Retired {
+    const fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, before: AtomicU64::new(0) }
+    }
+
+    /// Retires every connection that is open now.
+    pub(super) fn retire(&self) {
+        self.before.fetch_max(u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX), SeqCst);
+    }
+
+    fn is_retired(&self, age: Duration) -> bool {
+        self.clock.elapsed().saturating_sub(age) <= Duration::from_nanos(self.before.load(SeqCst))
+    }
+}
+
+fn postgres_pool(options: PoolOptions, retired: &Arc<Retired>) -> PgPoolOptions {
+    let retired = Arc::clone(retired);
     PgPoolOptions::new()
+        .before_acquire(move |_, meta| {
+            let is_usable = !retired.is_retired(meta.age);
+            Box::pin(async move { Ok(is_usable) })
+        })
         .max_connections(options.connections)
         .acquire_timeout(options.statement_timeout)
         // A connection that broke while idle is noticed by its next statement, which another one then repeats:
@@ -117,10 +158,16 @@ pub(super) struct SqliteFile {
     opened: Mutex<Option<Opened>>,
 }
 
-#[derive(Debug)]
-struct Opened {
+/// Tells a file from another one that is put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
+}
+
+#[derive(Debug)]
+struct Opened {
+    identity: FileIdentity,
     pool: SqlitePool,
 }
 
@@ -139,11 +186,10 @@ impl SqliteFile {
     /// The pool on the file that stands at the path now. A restore puts another file there: connections to the old
     /// one would go on answering from it.
     pub(super) fn pool(&self) -> Result<SqlitePool, io::Error> {
-        let stat = std::fs::metadata(self.path())?;
-        let (device, inode) = (stat.dev(), stat.ino());
+        let identity = self.identity()?;
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = opened.as_ref()
-            && (opened.device, opened.inode) == (device, inode)
+            && opened.identity == identity
         {
             return Ok(opened.pool.clone());
         }
@@ -154,8 +200,19 @@ impl SqliteFile {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(self.connect.clone());
-        *opened = Some(Opened { device, inode, pool: pool.clone() });
+        *opened = Some(Opened { identity, pool: pool.clone() });
         Ok(pool)
+    }
+
+    /// A connection of its own, outside of the pool.
+    pub(super) async fn open(&self) -> Result<SqliteConnection, Cause> {
+        self.connect.connect().await.map_err(|error| Cause::of(&error))
+    }
+
+    /// Which file stands at the path now.
+    pub(super) fn identity(&self) -> Result<FileIdentity, io::Error> {
+        let stat = std::fs::metadata(self.path())?;
+        Ok(FileIdentity { device: stat.dev(), inode: stat.ino() })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -166,6 +223,11 @@ impl SqliteFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
 
     #[tokio::test]
     async fn a_sqlite_file_can_be_read_and_not_written() {
@@ -177,7 +239,8 @@ mod tests {
             .await
             .unwrap();
         let pool =
-            Pool::new(Source::App, &format!("sqlite://{}?mode=rwc", path.display()), PoolOptions::default()).unwrap();
+            Pool::new(Source::App, &format!("sqlite://{}?mode=rwc", path.display()), PoolOptions::default(), &clock())
+                .unwrap();
         let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
         let pool = file.pool().unwrap();
         sqlx::query("SELECT * FROM t").fetch_all(&pool).await.unwrap();
@@ -189,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_no_user_password_or_parameters() {
-        let address = |url: &str| Pool::new(Source::App, url, PoolOptions::default()).unwrap().address;
+        let address = |url: &str| Pool::new(Source::App, url, PoolOptions::default(), &clock()).unwrap().address;
         assert_eq!(
             address("postgres://clinic:s3cret@db.example:6432/ehr?sslmode=require&application_name=x"),
             "postgres://db.example:6432/ehr"

@@ -42,6 +42,18 @@ pub(super) fn postgres_statement(query: &Query, rows_max: usize) -> SqlStr {
     statement("*", &query.postgres, rows_max)
 }
 
+/// A query of the mapping as [`postgres_statement`] runs it, for one row.
+pub(super) fn postgres_text(sql: &str) -> SqlStr {
+    statement("*", sql, 1)
+}
+
+/// The same, prepared under a name of Chaperone's, so that its plan can be asked for.
+#[expect(clippy::disallowed_types, reason = "the text is the audited statement, behind words of Chaperone's own")]
+pub(super) fn postgres_prepared(name: &str, sql: &str) -> SqlStr {
+    use sqlx::{AssertSqlSafe, SqlSafeStr};
+    AssertSqlSafe(format!("PREPARE {name} (text) AS {}", postgres_text(sql).as_str())).into_sql_str()
+}
+
 /// The query of SQLite with all its columns under their own names.
 pub(super) fn sqlite_statement(query: &Query) -> SqlStr {
     statement("*", &query.sqlite, 1)
@@ -140,7 +152,13 @@ fn checked(want: &Want<'_>, id: Option<Arc<str>>, cells: Vec<Cell>, before: usiz
             Some(_) => FactsError::TooLarge { rows_max: want.rows_max },
         }));
     }
-    Ok(Row { id: id.unwrap_or_else(|| want.key.id.clone()), cells: cells.into() })
+    // An own row says which entity it is: taken for granted, a database that compares loosely would answer for another.
+    let id = match (id, &want.key.relation) {
+        (Some(id), _) => id,
+        (None, Some(_)) => want.key.id.clone(),
+        (None, None) => return Err(missing(want, &"id".into())),
+    };
+    Ok(Row { id, cells: cells.into() })
 }
 
 fn missing(want: &Want<'_>, column: &Arc<str>) -> ReadError {

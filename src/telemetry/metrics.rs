@@ -17,10 +17,11 @@ use opentelemetry_sdk::{
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use super::freshness::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES, CLOCK_SKEW, FactsSeen, LEASE_AGE, Looking, observe};
 use crate::domain::{Api, Decision, Tier, mapping::Source};
 
 /// Every name that `/metrics` may show.
-pub const METRIC_NAMES: [&str; 10] = [
+pub const METRIC_NAMES: [&str; 16] = [
     DECISIONS,
     DECISION_DURATION,
     POLICY_ERRORS,
@@ -30,6 +31,12 @@ pub const METRIC_NAMES: [&str; 10] = [
     AUDIT_APPENDED,
     AUDIT_APPEND_DURATION,
     AUDIT_LAG,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_ENTRIES,
+    LEASE_AGE,
+    CLOCK_SKEW,
+    REVOCATION_LAG,
     AUDIT_LAST_CHECKPOINT,
 ];
 
@@ -42,6 +49,7 @@ const POLICY_RELOADS: &str = "chaperone_policy_reloads_total";
 const AUDIT_APPENDED: &str = "chaperone_audit_appended_total";
 const AUDIT_APPEND_DURATION: &str = "chaperone_audit_append_duration_seconds";
 const AUDIT_LAG: &str = "chaperone_audit_lag_records";
+const REVOCATION_LAG: &str = "chaperone_revocation_lag_seconds";
 const AUDIT_LAST_CHECKPOINT: &str = "chaperone_audit_last_checkpoint_timestamp_seconds";
 
 /// From a twentieth of a millisecond to the deadline.
@@ -111,6 +119,8 @@ struct Instruments {
     audit_appended: Counter<u64>,
     audit_append_duration: Histogram<f64>,
     audit_lag: Gauge<u64>,
+    revocation_lag: Histogram<f64>,
+    facts: Looking,
     audit_last_checkpoint: Gauge<u64>,
     reasons: Mutex<BTreeSet<Arc<str>>>,
     /// Read when somebody looks: a replaced revision leaves no series behind.
@@ -144,7 +154,9 @@ impl Metrics {
         let meter = provider.meter("chaperone");
         let revision = Arc::new(Mutex::new(None));
         observe_revision(&meter, &revision);
-        let metrics = Self(Arc::new(Instruments::new(&meter, registry, provider, revision)));
+        let facts = Looking::default();
+        observe(&meter, &facts);
+        let metrics = Self(Arc::new(Instruments::new(&meter, registry, provider, revision, facts)));
         metrics.0.audit_appended.add(0, &[]);
         metrics.audit_lag(0);
         Ok(metrics)
@@ -171,6 +183,16 @@ impl Metrics {
     /// The facts of one request were read from a source.
     pub fn facts_loaded(&self, source: Source, seconds: f64) {
         self.0.facts_load_duration.record(seconds, &[KeyValue::new("source", source.as_str())]);
+    }
+
+    /// A change was taken in this long after it was written, by the database's clock.
+    pub fn change_taken_in(&self, seconds: f64) {
+        self.0.revocation_lag.record(seconds, &[]);
+    }
+
+    /// Where the numbers of the facts room come from, each time somebody looks.
+    pub fn watch_facts(&self, look: impl Fn() -> FactsSeen + Send + Sync + 'static) {
+        self.0.facts.at(Box::new(look));
     }
 
     /// This bundle decides from now on.
@@ -239,6 +261,7 @@ impl Instruments {
         registry: Registry,
         provider: SdkMeterProvider,
         revision: Arc<Mutex<Option<Arc<str>>>>,
+        facts: Looking,
     ) -> Self {
         let counter = |name, text| meter.u64_counter(name).with_description(text).build();
         let seconds = |name, text| {
@@ -258,6 +281,8 @@ impl Instruments {
             audit_appended: counter(AUDIT_APPENDED, "Records appended to the trail."),
             audit_append_duration: seconds(AUDIT_APPEND_DURATION, "Time until a record was as durable as asked."),
             audit_lag: meter.u64_gauge(AUDIT_LAG).with_description("Records that are not shipped yet.").build(),
+            revocation_lag: seconds(REVOCATION_LAG, "From a change in the database until it was taken in here."),
+            facts,
             audit_last_checkpoint: meter
                 .u64_gauge(AUDIT_LAST_CHECKPOINT)
                 .with_description("When the last tree head of the trail was signed, in Unix time.")
@@ -296,6 +321,14 @@ mod tests {
         metrics.policies_live(&Arc::from("sha256:aa"));
         metrics.reloaded(ReloadResult::Refused);
         metrics.appended(Tier::Process, 0.000_01);
+        metrics.change_taken_in(0.004);
+        metrics.watch_facts(|| FactsSeen {
+            hits: 7,
+            misses: 2,
+            entries: 5,
+            silences: vec![(Source::App, std::time::Duration::from_millis(250))],
+            skews: vec![(Source::App, -0.5)],
+        });
         metrics.audit_checkpoint(1_773_154_800);
         metrics
     }
@@ -325,6 +358,12 @@ mod tests {
             "chaperone_audit_appended_total 1",
             r#"chaperone_audit_append_duration_seconds_count{durability="process"} 1"#,
             "chaperone_audit_lag_records 0",
+            "chaperone_facts_cache_hits_total 7",
+            "chaperone_facts_cache_misses_total 2",
+            "chaperone_facts_cache_entries 5",
+            r#"chaperone_lease_age_seconds{source="app"} 0.25"#,
+            r#"chaperone_clock_skew_seconds{source="app"} -0.5"#,
+            "chaperone_revocation_lag_seconds_count 1",
             "chaperone_audit_last_checkpoint_timestamp_seconds 1773154800",
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line} is missing in\n{page}");

@@ -6,6 +6,7 @@
 
 mod chain;
 mod export;
+mod freshness;
 mod logs;
 mod metrics;
 mod readiness;
@@ -24,6 +25,7 @@ use tracing_subscriber::{
 use crate::config::{Environment, LogFormat, TelemetryConfig};
 
 pub use chain::Chain;
+pub use freshness::FactsSeen;
 pub use metrics::{CacheUse, METRIC_NAMES, Metrics, ReloadResult};
 pub use readiness::{Component, Readiness, ReadinessReport, State};
 pub use trace_context::TraceContext;

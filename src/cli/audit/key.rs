@@ -13,6 +13,7 @@ use crate::{
 
 const AFTER_KEYGEN: &str = "\
 Examples:
+  chaperone audit keygen --origin trail.example/clinic
   chaperone audit keygen --origin trail.example/clinic --out /etc/chaperone/trail.key
 
 Exit codes:
@@ -21,6 +22,7 @@ Exit codes:
 
 const AFTER_VKEY: &str = "\
 Examples:
+  chaperone audit vkey trail.key
   chaperone audit vkey /etc/chaperone/trail.key > trail.vkey
 
 Exit codes:

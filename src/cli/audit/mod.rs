@@ -14,13 +14,12 @@ use super::{
     exit::Exit,
     failure::Failure,
 };
-use crate::audit::VerifierKey;
+use crate::audit::{VerifierKey, VerifierKeyError};
 
 const AFTER: &str = "\
 Examples:
   chaperone audit tail -f
-  chaperone audit keygen --origin trail.example/clinic --out /etc/chaperone/trail.key
-  chaperone audit verify /var/lib/chaperone/audit --key trail.vkey
+  chaperone audit verify /var/lib/chaperone/audit
 
 Exit codes:
   0  done
@@ -89,7 +88,30 @@ fn folders(
         .next("name its folder: `chaperone audit verify DIR`"))
 }
 
-/// All keys of the arguments.
-fn keys(typed: &[verify::Key]) -> Vec<VerifierKey> {
-    typed.iter().flat_map(|key| key.0.clone()).collect()
+/// What stands behind each `--key`: one key, or a file with one a line.
+fn keys(typed: &[String]) -> Result<Vec<VerifierKey>, Failure> {
+    let mut keys = Vec::new();
+    for text in typed {
+        let error = match text.parse() {
+            Ok(key) => {
+                keys.push(key);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let refused = |what: String| Failure::new(Exit::Usage, what).at(format!("--key {text}"));
+        let error: VerifierKeyError = error;
+        let lines = std::fs::read_to_string(text).map_err(|_no_file| {
+            refused(format!("{error}, and it names no file"))
+                .next("give what `chaperone audit vkey` prints, or a file of it")
+        })?;
+        let before = keys.len();
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            keys.push(line.parse().map_err(|error: VerifierKeyError| refused(format!("in the file: {error}")))?);
+        }
+        if keys.len() == before {
+            return Err(refused("the file is empty".to_owned()));
+        }
+    }
+    Ok(keys)
 }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{folders, keys, verify::Key};
+use super::{folders, keys};
 use crate::{
     audit::{self, Proof, ProveError},
     cli::{
@@ -20,6 +20,7 @@ use crate::{
 const AFTER_PROVE: &str = "\
 Examples:
   chaperone audit prove 019a8c5e-0f3c-7000-8000-000000000001/12 -o record.tlog-proof
+  chaperone audit prove 019a8c5e-0f3c-7000-8000-000000000001/12 ./copy
 
 Exit codes:
   0  the proof is written
@@ -29,6 +30,7 @@ Exit codes:
 const AFTER_VERIFY: &str = "\
 Examples:
   chaperone audit verify-proof record.tlog-proof --key trail.vkey
+  chaperone audit verify-proof record.tlog-proof --key old.vkey --key new.vkey
 
 Exit codes:
   0  the record is proved; it is printed
@@ -65,7 +67,7 @@ pub(in crate::cli) struct ProofArgs {
     file: PathBuf,
     /// A public key, or a file of them, as `audit vkey` prints it; repeat it for each
     #[arg(long, value_name = "VKEY", required = true)]
-    key: Vec<Key>,
+    key: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
@@ -123,7 +125,7 @@ pub(super) fn verify(args: &ProofArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::TrailBroken, "the file is too long for a proof").at(place()));
     }
     let text = fs::read(&args.file).map_err(|error| Failure::of(Exit::CannotRun, &error).at(place()))?;
-    let keys = keys(&args.key);
+    let keys = keys(&args.key)?;
     let proof = Proof::parse(&text).and_then(|proof| proof.verify(&keys).map(|()| proof));
     let proof = proof.map_err(|error| Failure::of(Exit::TrailBroken, &error).at(place()))?;
     print_bytes(&[proof.line(), b"\n"].concat())?;

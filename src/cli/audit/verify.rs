@@ -1,10 +1,8 @@
 //! `chaperone audit verify`: is the trail whole?
 
 use std::{
-    fs,
     io::{IsTerminal, stderr},
     path::{Path, PathBuf},
-    str::FromStr,
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
@@ -15,9 +13,7 @@ use serde_json::Value as Json;
 
 use super::{folders, keys};
 use crate::{
-    audit::{
-        self, Filter, Finding, Report, Signatures, Verdict, VerifierKey, VerifierKeyError, VerifyError, VerifyOptions,
-    },
+    audit::{self, Filter, Finding, Report, Signatures, Verdict, VerifyError, VerifyOptions},
     cli::{
         bundle::plural,
         context::{ConfigArgs, Context},
@@ -29,9 +25,8 @@ use crate::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone audit verify
-  chaperone audit verify --key trail.vkey --checkpoints /mnt/elsewhere/checkpoints
   chaperone audit verify ./copy -o json
+  chaperone audit verify --key trail.vkey --checkpoints /mnt/elsewhere/checkpoints
 
 Exit codes:
   0  the trail is whole, as far as it is written
@@ -49,7 +44,7 @@ pub(in crate::cli) struct Args {
     dir: Option<PathBuf>,
     /// A public key, or a file of them, as `audit vkey` prints it; repeat it for each that ever signed
     #[arg(long, value_name = "VKEY")]
-    key: Vec<Key>,
+    key: Vec<String>,
     /// A folder with checkpoints that were kept outside [default: the configured one]
     #[arg(long, value_name = "DIR")]
     checkpoints: Option<PathBuf>,
@@ -70,29 +65,9 @@ enum VerifyFormat {
     Json,
 }
 
-/// What stands behind `--key`: one key, or a file with one a line.
-#[derive(Clone, Debug)]
-pub(in crate::cli) struct Key(pub(super) Vec<VerifierKey>);
-
-impl FromStr for Key {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.parse().map(|key| vec![key]);
-        let Err(error) = &parsed else { return parsed.map(Self).map_err(|error: VerifierKeyError| error.to_string()) };
-        let Ok(lines) = fs::read_to_string(text) else { return Err(format!("{error}, and it names no file")) };
-        let keys: Result<Vec<_>, _> = lines.lines().filter(|line| !line.trim().is_empty()).map(str::parse).collect();
-        match keys {
-            Ok(keys) if keys.is_empty() => Err("the file is empty".to_owned()),
-            Ok(keys) => Ok(Self(keys)),
-            Err(error) => Err(format!("in the file: {error}")),
-        }
-    }
-}
-
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
-    let options = VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key), checkpoints };
+    let options = VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key)?, checkpoints };
     let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
     if report.records == 0 {
         // Every trail begins with a record of its start, so nothing is never whole.

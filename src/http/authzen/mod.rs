@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     audit::Recorded,
-    authorize::AuthorizeError,
+    authorize::{AuthorizeError, Held},
     domain::{Api, Evaluation, Request, request::Caller},
 };
 
@@ -53,8 +53,9 @@ pub(super) async fn evaluations(room: Arc<Room>, body: Bytes, asking: Asking) ->
         Asked::One(parts) => one(&room, parts, asking.envelope(Api::Evaluations)).await,
         Asked::Batch(batch) => {
             let with_context = batch.with_context;
-            let ask = |request| room.authorizer.authorize(request);
-            answer::batch(&answer_items(batch, &asking, &room.limits, ask).await?, with_context)
+            let held = room.authorizer.held();
+            let items = answer_items(batch, &asking, &room.limits, |request| held.authorize(request)).await?;
+            answer::batch(&settled(items, &held).await?, with_context)
         }
     }
 }
@@ -63,6 +64,22 @@ async fn one(room: &Room, parts: Parts, envelope: Envelope) -> Result<Vec<u8>, A
     let request = question::parse(parts, envelope, &room.limits)?;
     let decision_id = request.decision_id.clone();
     answer::single(&room.authorizer.authorize(request).await?, &decision_id)
+}
+
+/// The items as they may leave together: an allow that grew old while the last one was decided is decided again.
+async fn settled(mut items: Vec<Item>, held: &Held<'_>) -> Result<Vec<Item>, AuthorizeError> {
+    loop {
+        let is_old = |item: &Item| matches!(item, Item::Decided { decision_id, .. } if !held.is_good(decision_id));
+        // Each is decided again a few times at most, so this ends.
+        let Some(position) = items.iter().position(is_old) else { return Ok(items) };
+        let mut rest = items.split_off(position);
+        let old = if rest.is_empty() { None } else { Some(rest.remove(0)) };
+        if let Some(Item::Decided { recorded, decision_id }) = old {
+            let recorded = Box::new(held.again(&decision_id, *recorded).await?);
+            items.push(Item::Decided { recorded, decision_id });
+        }
+        items.append(&mut rest);
+    }
 }
 
 /// Asks for each item, in order. An item that cannot be read is a deny; one that cannot be recorded fails them all,

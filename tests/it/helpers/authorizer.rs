@@ -12,7 +12,7 @@ use chaperone::{
     clock::{Clock, FrozenClock},
     domain::Tier,
     engine::{Bundle, live::Live, load::BundlePaths},
-    entities::Facts,
+    entities::{Facts, FactsOptions},
     telemetry::Metrics,
 };
 
@@ -42,21 +42,27 @@ pub(crate) struct Authorizing {
 
 impl Authorizing {
     pub(crate) async fn on(world: World) -> Self {
+        // A slow machine makes no allow late.
+        let options = |world: &World| FactsOptions { staleness: Duration::from_secs(20), ..world.options() };
+        Self::with(world, options, Arc::new(FrozenClock::at(NOW.parse().unwrap()))).await
+    }
+
+    #[expect(clippy::unused_async, reason = "pools and probes want a runtime around them")]
+    pub(crate) async fn with(
+        world: World,
+        options: impl FnOnce(&World) -> FactsOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let trail = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(FrozenClock::at(NOW.parse().unwrap()));
         let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(trail.path().join("audit")) };
-        let facts = Facts::connect(world.options(), Arc::clone(&clock)).unwrap();
+        let facts = Facts::connect(options(&world), Arc::clone(&clock)).unwrap();
         let authorizer = Arc::new(Authorizer::new(
             shipped(),
             Arc::new(facts),
             Arc::new(Trail::open(config, Arc::clone(&clock)).unwrap()),
             clock,
             Metrics::local().unwrap(),
-            Settings {
-                staleness: Duration::from_secs(20),
-                durability: Tier::Process,
-                durability_of_changes: Tier::Disk,
-            },
+            Settings { durability: Tier::Process, durability_of_changes: Tier::Disk },
         ));
         Self { authorizer, trail, _world: world }
     }

@@ -5,12 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use chaperone::{
     domain::{Api, EntityRef, Evaluation, Mode, Request, Slice, Timestamp, request::Caller},
     engine::{Bundle, load::BundlePaths, question::Question},
-    entities::{Asking, Facts},
+    entities::{Asking, Facts, FactsError, Gathered, Trust},
 };
 use serde_json::{Map, Value as Json, json};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::world::World;
+use super::{sqlite::Sqlite, world::World};
 
 pub(crate) const NOW: &str = "2026-03-10T15:00:00Z";
 
@@ -112,7 +112,14 @@ impl Clinic {
         self.bundle.question(request).unwrap()
     }
 
-    pub(crate) async fn slice(&self, question: &Question, now: Timestamp) -> Slice {
+    /// What `question` is decided by, from facts of somebody's own.
+    pub(crate) async fn gathered(
+        &self,
+        facts: &Facts,
+        question: &Question,
+        now: Timestamp,
+        trust: Trust,
+    ) -> Result<Gathered, FactsError> {
         let asking = Asking {
             principal: question.principal.clone(),
             resource: question.resource.clone(),
@@ -120,7 +127,21 @@ impl Clinic {
             said_tenant: question.said_tenant.as_deref().map(str::to_owned),
             asserted: question.asserted.clone(),
         };
-        let mut slice = self.facts.slice(&self.bundle.mapping, &self.bundle.plan(question), &asking).await.unwrap();
+        facts.gathered(&self.bundle.mapping, &self.bundle.plan(question), &asking, trust).await
+    }
+
+    /// Facts of the same databases that have kept nothing yet.
+    pub(crate) fn new_facts(&self) -> Facts {
+        self.world.facts()
+    }
+
+    pub(crate) fn sqlite(&self) -> &Sqlite {
+        let World::Sqlite(sqlite) = &self.world else { panic!("the clinic of these tests is in SQLite") };
+        sqlite
+    }
+
+    pub(crate) async fn slice(&self, question: &Question, now: Timestamp) -> Slice {
+        let mut slice = self.gathered(&self.facts, question, now, Trust::Feed).await.unwrap().slice;
         slice.freshness.age_ms = 0;
         slice
     }
@@ -133,14 +154,12 @@ impl Clinic {
 
     /// Changes a database as the application would.
     pub(crate) async fn write(&self, name: &str, sql: String) {
-        let World::Sqlite(sqlite) = &self.world else { panic!("the clinic of these tests is in SQLite") };
-        let mut connection = sqlite.open(name).await;
+        let mut connection = self.sqlite().open(name).await;
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
 
     async fn rows(&self, sql: &'static str) -> Vec<SqliteRow> {
-        let World::Sqlite(sqlite) = &self.world else { panic!("the clinic of these tests is in SQLite") };
-        let mut connection = sqlite.open("app").await;
+        let mut connection = self.sqlite().open("app").await;
         sqlx::query(sql).fetch_all(&mut connection).await.unwrap()
     }
 

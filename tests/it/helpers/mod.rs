@@ -1,7 +1,9 @@
 //! What tests share: databases, raw connections, and a small mapping over the demo world.
 
 pub(crate) mod authorizer;
+pub(crate) mod callers;
 pub(crate) mod clinic;
+pub(crate) mod following;
 pub(crate) mod mapping;
 pub(crate) mod postgres;
 pub(crate) mod random;

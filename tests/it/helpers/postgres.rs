@@ -53,6 +53,44 @@ impl Postgres {
 
     /// A server of its own, for tests that kill it.
     pub(crate) fn start() -> Self {
+        let postgres = Self::nowhere();
+        run(as_postgres(&program("initdb")).arg("-D").arg(postgres.folder.join("data")).args([
+            "-U",
+            SUPERUSER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ]));
+        postgres.restart();
+        for side in ["app", "store"] {
+            postgres.psql("postgres", &["-c", &format!("CREATE DATABASE demo_{side}")]);
+            for part in ["schema", "fixtures"] {
+                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/demo/{side}.{part}.sql"));
+                postgres.psql(&format!("demo_{side}"), &["-f", file.to_str().unwrap()]);
+            }
+        }
+        postgres
+    }
+
+    /// Another server that follows this one and takes over when it is told to.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::nowhere();
+        let mut copy = as_postgres(&program("pg_basebackup"));
+        copy.arg("-h").arg(&self.folder).args(["-U", SUPERUSER, "-R", "-c", "fast", "-D"]);
+        run(copy.arg(standby.folder.join("data")));
+        standby.restart();
+        standby
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    pub(crate) fn promote(&self) {
+        self.psql("postgres", &["-o", "/dev/null", "-c", "SELECT pg_promote()"]);
+    }
+
+    /// A folder for a server, with its guardian.
+    fn nowhere() -> Self {
         let folder = tempfile::Builder::new().prefix("chaperone-pg-").tempdir().expect("a temporary folder").keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         if is_root() {
@@ -69,26 +107,12 @@ impl Postgres {
             .expect("sh starts")
             .stdin
             .expect("a pipe");
-        let data = folder.join("data");
-        run(as_postgres(&program("initdb")).arg("-D").arg(&data).args([
-            "-U",
-            SUPERUSER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]));
-        let postgres = Self { folder, server: Mutex::new(None), databases: AtomicU32::new(0), _guardian: guardian };
-        postgres.restart();
-        for side in ["app", "store"] {
-            postgres.psql("postgres", &["-c", &format!("CREATE DATABASE demo_{side}")]);
-            for part in ["schema", "fixtures"] {
-                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/demo/{side}.{part}.sql"));
-                postgres.psql(&format!("demo_{side}"), &["-f", file.to_str().unwrap()]);
-            }
-        }
-        postgres
+        Self { folder, server: Mutex::new(None), databases: AtomicU32::new(0), _guardian: guardian }
+    }
+
+    /// Where its socket is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A new pair of databases with the demo world: the urls of `app` and `store`.

@@ -1,0 +1,85 @@
+//! `chaperone db install`: makes the change feed.
+
+use owo_colors::OwoColorize;
+
+use super::{Meant, failed, names, say_untold};
+use crate::{
+    cli::{
+        bundle::plural,
+        context::Context,
+        exit::Exit,
+        failure::Failure,
+        output::{print, say},
+    },
+    entities::{self, FeedTask, Installed, Mode, Notify},
+};
+
+const AFTER: &str = "\
+Examples:
+  chaperone db install --dry-run > feed.sql
+  chaperone db install --source app --url postgres://owner@db/ehr
+
+Exit codes:
+  0  the feed is whole
+  1  could not run; nothing was changed
+  3  policy, schema or mapping is not valid";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// Print the SQL and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Leave NOTIFY out: changes are seen at the next poll, and commits never queue for its lock
+    #[arg(long)]
+    no_notify: bool,
+    #[command(flatten)]
+    meant: Meant,
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let found = args.meant.find(context)?;
+    let task = FeedTask {
+        mapping: &found.bundle.mapping,
+        databases: &found.databases,
+        meant: &found.meant,
+        limit: found.limit,
+    };
+    let notify = if args.no_notify { Notify::No } else { Notify::Yes };
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Install };
+    let installed = context.block_on(entities::install(&task, notify, mode))?.map_err(|error| failed(&error))?;
+    for installed in &installed {
+        match mode {
+            Mode::DryRun => print_sql(installed)?,
+            Mode::Install => print_done(installed)?,
+        }
+        say_untold(&installed.untold);
+    }
+    Ok(Exit::Done)
+}
+
+fn print_sql(installed: &Installed) -> Result<(), Failure> {
+    let sources = names(&installed.sources);
+    if installed.statements.is_empty() {
+        return print(format_args!("-- {sources}: the feed is whole, nothing is to be done"));
+    }
+    print(format_args!("-- {sources}: the change feed in schema {}", installed.schema))?;
+    for statement in &installed.statements {
+        print(format_args!("{statement};"))?;
+    }
+    Ok(())
+}
+
+fn print_done(installed: &Installed) -> Result<(), Failure> {
+    for problem in &installed.problems {
+        say(format_args!("  mended: {problem}"));
+    }
+    let done = if installed.statements.is_empty() { "was whole already" } else { "is whole now" };
+    print(format_args!(
+        "{} {}: the change feed in schema {} {done} · {} watched",
+        "✓".green().bold(),
+        names(&installed.sources),
+        installed.schema,
+        plural(installed.tables.len(), "table"),
+    ))
+}

@@ -1,0 +1,180 @@
+//! The loop of a feed. The order of its steps is the proof: see `docs/freshness.md`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Connect, Feed, FeedError, Polled};
+use crate::{
+    clock::Clock,
+    entities::fresh::{Bug, Validity, is_seeded},
+};
+
+/// How often a feed is asked whether it is whole.
+const INSPECT_EVERY: Duration = Duration::from_secs(60);
+
+/// A wall clock that moved by more than this against the boot clock was set.
+const STEP_MAX: SignedDuration = SignedDuration::from_secs(1);
+
+/// What a feed is at, for probes, metrics and answers.
+#[derive(Debug, Default)]
+pub(in crate::entities) struct FeedState(Mutex<Seen>);
+
+#[derive(Clone, Debug, Default)]
+pub(in crate::entities) struct Seen {
+    /// Why there is no lease; `None` while polls succeed.
+    pub(in crate::entities) trouble: Option<FeedError>,
+    /// The position of the last poll.
+    pub(in crate::entities) position: Option<Arc<str>>,
+    /// Start of the last poll that ended well, on the clock's elapsed time.
+    pub(in crate::entities) heard: Option<Duration>,
+    /// By how much the database's clock is ahead, in seconds.
+    pub(in crate::entities) skew_seconds: Option<f64>,
+}
+
+impl FeedState {
+    pub(in crate::entities) fn seen(&self) -> Seen {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn polled(&self, position: String, heard: Duration, skew_seconds: Option<f64>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.trouble = None;
+        seen.heard = Some(heard);
+        seen.skew_seconds = skew_seconds;
+        if seen.position.as_deref() != Some(&*position) {
+            seen.position = Some(position.into());
+        }
+    }
+
+    fn failed(&self, error: FeedError) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).trouble = Some(error);
+    }
+}
+
+/// Follows the feed for good: ends only by being dropped.
+pub(in crate::entities) async fn run<C: Connect>(
+    connect: &mut C,
+    validity: &Validity,
+    state: &FeedState,
+    clock: &dyn Clock,
+    on_lag: &(dyn Fn(Duration) + Send + Sync),
+) {
+    let mut attempts = 0_u32;
+    loop {
+        validity.drop_lease();
+        let error = match connect.connect().await {
+            Ok(mut feed) => follow(&mut feed, validity, state, clock, on_lag, &mut attempts).await,
+            Err(error) => error,
+        };
+        validity.drop_lease();
+        state.failed(error);
+        attempts = attempts.saturating_add(1);
+        connect.pause(attempts).await;
+    }
+}
+
+/// Follows one connection until it is of no more use.
+async fn follow<F: Feed>(
+    feed: &mut F,
+    validity: &Validity,
+    state: &FeedState,
+    clock: &dyn Clock,
+    on_lag: &(dyn Fn(Duration) + Send + Sync),
+    attempts: &mut u32,
+) -> FeedError {
+    let mut inspected = clock.elapsed();
+    let mapping = match feed.inspect().await {
+        Ok(mapping) => mapping,
+        Err(error) => return error,
+    };
+    if is_seeded(Bug::EpochBeforeCursor) {
+        validity.vouch_for(mapping);
+    }
+    // First the position, then everything known becomes invalid: a fact that is read after this has a snapshot younger
+    // than the position, so any change it does not see is told by a later poll. The other way round, one slips between.
+    if let Err(error) = feed.start().await {
+        return error;
+    }
+    if !is_seeded(Bug::EpochBeforeCursor) {
+        validity.vouch_for(mapping);
+    }
+    let mut wall = Wall::new(clock);
+    loop {
+        if wall.has_stepped(clock) {
+            tracing::warn!("the wall clock was set: nothing kept is believed until the next poll");
+            validity.drop_lease();
+        }
+        if clock.elapsed().saturating_sub(inspected) >= INSPECT_EVERY {
+            inspected = clock.elapsed();
+            match feed.inspect().await {
+                Ok(inspected) if inspected == mapping => {}
+                Ok(_other) => return FeedError::Moved { what: "the mapping has changed" },
+                Err(error) => return error,
+            }
+        }
+        // The start of the poll: what was committed before it, this poll or an earlier one has told.
+        let started = clock.elapsed();
+        let polled = match feed.poll().await {
+            Ok(polled) => polled,
+            Err(error) => return error,
+        };
+        if is_seeded(Bug::LeaseBeforeStamps) {
+            validity.renew(started);
+            // Other threads look in between; on one thread they must be let.
+            tokio::task::yield_now().await;
+        }
+        take_in(polled, started, validity, state, clock, on_lag);
+        *attempts = 0;
+        feed.wait().await;
+    }
+}
+
+fn take_in(
+    polled: Polled,
+    started: Duration,
+    validity: &Validity,
+    state: &FeedState,
+    clock: &dyn Clock,
+    on_lag: &(dyn Fn(Duration) + Send + Sync),
+) {
+    let lease = if is_seeded(Bug::LeaseIsEndOfPoll) { clock.elapsed() } else { started };
+    validity.apply(&polled.changed);
+    state.polled(polled.position, started, polled.server_time.and_then(|server| skew(server, clock)));
+    validity.renew(lease);
+    if let Some(lag) = polled.lag {
+        on_lag(lag);
+    }
+}
+
+/// By how much the server's clock is ahead. A clock that stands still or is moved by hand, the demo's, tells nothing.
+fn skew(server: Timestamp, clock: &dyn Clock) -> Option<f64> {
+    clock.is_wall().then(|| server.duration_since(clock.now()).as_secs_f64())
+}
+
+/// Notices a wall clock that was set: windows are judged by it, so nothing kept is believed until the next poll.
+struct Wall {
+    ahead: Option<SignedDuration>,
+}
+
+impl Wall {
+    fn new(clock: &dyn Clock) -> Self {
+        Self { ahead: Self::ahead(clock) }
+    }
+
+    /// By how much the wall clock is ahead of the one that only counts.
+    fn ahead(clock: &dyn Clock) -> Option<SignedDuration> {
+        let elapsed = SignedDuration::try_from(clock.elapsed()).ok()?;
+        clock.is_wall().then(|| clock.now().as_duration().saturating_sub(elapsed))
+    }
+
+    fn has_stepped(&mut self, clock: &dyn Clock) -> bool {
+        let now = Self::ahead(clock);
+        let step = now.zip(self.ahead).map(|(now, before)| now.saturating_sub(before).abs());
+        self.ahead = now;
+        step.is_some_and(|step| step > STEP_MAX)
+    }
+}

@@ -1,0 +1,289 @@
+//! One source of facts as one question sees it: a snapshot of a file, or a database with a change feed.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    error::{Cause, FactsError},
+    fed::{Departure, Fact, Fed, Trust, Visit},
+    feed::{FeedState, Watching},
+    fresh::{Mark, Pin, Validity},
+    keep::{Ageing, Keep, Lane, Room},
+    load::{FactKey, Snapshot, Want, depart},
+    pool::{Database, Pool},
+    probe::Probe,
+};
+use crate::{clock::Clock, domain::mapping::Source};
+
+/// A database, what is kept of it, and what says whether that may be believed.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) source: Source,
+    pub(super) pool: Pool,
+    pub(super) validity: Arc<Validity>,
+    pub(super) feed: Arc<FeedState>,
+    pub(super) way: Way,
+}
+
+#[derive(Debug)]
+pub(super) enum Way {
+    Sqlite { probe: Probe, keep: Arc<Keep>, clock: Arc<dyn Clock> },
+    Postgres { fed: Fed, watching: Arc<Watching> },
+}
+
+/// Loads of one PostgreSQL database.
+#[derive(Debug)]
+struct Pooled {
+    connections: sqlx::PgPool,
+    limit: Duration,
+    tasks: TaskTracker,
+}
+
+impl Departure for Pooled {
+    fn depart(&self, lane: Lane) {
+        // A load outlives whoever asked for it: others may wait for it, and what it finds is kept.
+        drop(self.tasks.spawn(depart(self.connections.clone(), self.limit, lane)));
+    }
+}
+
+/// What one slice reads of one source.
+pub(super) struct Look<'o> {
+    origin: &'o Origin,
+    mapping: u64,
+    trust: Trust,
+    deadline: Duration,
+    seeing: Seeing<'o>,
+    pub(super) tally: Tally,
+}
+
+/// What a slice took from a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) kept: usize,
+    pub(super) loaded: usize,
+    pub(super) spent: Duration,
+}
+
+enum Seeing<'o> {
+    Nothing,
+    /// The mark of after the look and before the snapshot.
+    File {
+        mark: Mark,
+        snapshot: Option<Snapshot>,
+    },
+    Feed(Visit<'o>),
+}
+
+/// Why a look gave nothing.
+pub(super) enum LookError {
+    Facts(FactsError),
+    /// The file changed between kept facts and read ones: they would be of two instants.
+    Moved,
+}
+
+impl From<FactsError> for LookError {
+    fn from(error: FactsError) -> Self {
+        Self::Facts(error)
+    }
+}
+
+/// A connection of each source may be held by one slice at once. With as many slices as the smaller pool has
+/// connections, none can wait for a connection that another one holds while waiting for its own.
+pub(super) struct Permit<'s> {
+    slices: &'s Semaphore,
+    cell: OnceCell<SemaphorePermit<'s>>,
+}
+
+impl<'s> Permit<'s> {
+    pub(super) fn of(slices: &'s Semaphore) -> Self {
+        Self { slices, cell: OnceCell::new() }
+    }
+
+    async fn hold(&self) {
+        // INVARIANT(slices): the semaphore is never closed, so a permit always comes; it is held until `self` goes.
+        let _held = self.cell.get_or_try_init(|| self.slices.acquire()).await;
+    }
+}
+
+impl Origin {
+    pub(super) fn new(
+        source: Source,
+        pool: Pool,
+        keep: &Arc<Keep>,
+        clock: &Arc<dyn Clock>,
+        staleness: Duration,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let validity = Arc::new(Validity::new());
+        let way = match &pool.database {
+            Database::Sqlite(_) => Way::Sqlite {
+                probe: Probe::new(Arc::clone(&validity), Arc::clone(clock)),
+                keep: Arc::clone(keep),
+                clock: Arc::clone(clock),
+            },
+            Database::Postgres { pool: connections, .. } => {
+                let room = Room {
+                    flights: Arc::default(),
+                    validity: Arc::clone(&validity),
+                    keep: Arc::clone(keep),
+                    clock: Arc::clone(clock),
+                };
+                let departure = Arc::new(Pooled {
+                    connections: connections.clone(),
+                    // The server's own timeout is the first to fire; a server that stopped answering fires none.
+                    limit: pool.options.statement_timeout * 3 / 2,
+                    tasks: tasks.clone(),
+                });
+                Way::Postgres {
+                    fed: Fed { room, departure, staleness },
+                    watching: Arc::new(Watching::new(0, Vec::new())),
+                }
+            }
+        };
+        Self { source, pool, validity, feed: Arc::default(), way }
+    }
+
+    /// Where the facts of this source stand, as a word for answers and records.
+    pub(super) fn position(&self) -> Arc<str> {
+        match &self.way {
+            Way::Sqlite { .. } => self.validity.position().to_string().into(),
+            Way::Postgres { .. } => self.feed.seen().position.unwrap_or_else(|| "direct".into()),
+        }
+    }
+}
+
+impl<'o> Look<'o> {
+    pub(super) fn new(origin: &'o Origin, mapping: u64, trust: Trust, deadline: Duration) -> Self {
+        Self { origin, mapping, trust, deadline, seeing: Seeing::Nothing, tally: Tally::default() }
+    }
+
+    /// All of `wants`.
+    pub(super) async fn facts(
+        &mut self,
+        wants: Vec<Want<'_>>,
+        permit: &Permit<'_>,
+        staleness: Duration,
+    ) -> Result<Vec<Fact>, LookError> {
+        if wants.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (clock, started) = (self.clock(), self.clock().elapsed());
+        let facts = match &self.origin.way {
+            Way::Postgres { fed, .. } => {
+                if matches!(self.seeing, Seeing::Nothing) {
+                    self.seeing = Seeing::Feed(fed.visit(self.mapping, self.trust));
+                }
+                match &self.seeing {
+                    Seeing::Feed(visit) => visit.facts(wants, self.deadline).await.map_err(LookError::Facts),
+                    Seeing::Nothing | Seeing::File { .. } => Ok(Vec::new()),
+                }
+            }
+            Way::Sqlite { probe, keep, .. } => {
+                let limit = self.origin.pool.options.statement_timeout.min(self.deadline.saturating_sub(started));
+                let place = wants.first().map(Want::place);
+                let looking = self.file(probe, keep, wants, permit, staleness);
+                tokio::time::timeout(limit, looking).await.unwrap_or_else(|_elapsed| {
+                    Err(place.map_or(LookError::Moved, |place| {
+                        FactsError::Unavailable { database: self.origin.source, place, cause: Cause::Timeout }.into()
+                    }))
+                })
+            }
+        }?;
+        self.tally.kept += facts.iter().filter(|fact| fact.is_kept).count();
+        self.tally.loaded += facts.iter().filter(|fact| !fact.is_kept).count();
+        self.tally.spent += clock.elapsed().saturating_sub(started);
+        Ok(facts)
+    }
+
+    /// All facts of one slice are of one instant: kept ones count as of the look, and those that are read are read in a
+    /// snapshot after it, with nothing committed in between.
+    async fn file(
+        &mut self,
+        probe: &Probe,
+        keep: &Arc<Keep>,
+        wants: Vec<Want<'_>>,
+        permit: &Permit<'_>,
+        staleness: Duration,
+    ) -> Result<Vec<Fact>, LookError> {
+        let Database::Sqlite(file) = &self.origin.pool.database else { return Ok(Vec::new()) };
+        let unavailable = |place, cause| FactsError::Unavailable { database: self.origin.source, place, cause };
+        let clock = Arc::clone(self.clock());
+        if let (Seeing::Nothing, Some(first)) = (&self.seeing, wants.first()) {
+            let mark = match self.trust {
+                Trust::Feed => probe.look(file).await.map_err(|cause| unavailable(first.place(), cause))?,
+                Trust::LoadsAlone => self.origin.validity.mark(clock.elapsed()),
+            };
+            self.seeing = Seeing::File { mark, snapshot: None };
+        }
+        let Seeing::File { mark, snapshot } = &mut self.seeing else { return Ok(Vec::new()) };
+        let mark = *mark;
+        let validity = &self.origin.validity;
+        let until = mark.from + staleness;
+        let fact =
+            |key: FactKey, rows, is_kept| Fact { pin: Pin { key, tick: None, until }, rows, from: mark.from, is_kept };
+        let (mut facts, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
+        for want in wants {
+            let kept = match self.trust {
+                Trust::Feed => keep.find(self.mapping, &want.key, &want.slot, validity, clock.elapsed(), Ageing::Never),
+                Trust::LoadsAlone => None,
+            };
+            match kept {
+                Some(kept) => facts.push(fact(want.key, kept.rows, true)),
+                None => missing.push(want),
+            }
+        }
+        if let Some(place) = missing.first().map(Want::place) {
+            let open = match snapshot {
+                Some(open) => open,
+                None => {
+                    permit.hold().await;
+                    let open = Snapshot::begin(file, Arc::clone(&clock), self.deadline).await;
+                    snapshot.insert(open.map_err(|cause| unavailable(place.clone(), cause))?)
+                }
+            };
+            let slots: Vec<_> = missing.iter().map(|want| want.slot.clone()).collect();
+            let read = open.read(missing).await?;
+            if self.trust == Trust::Feed {
+                probe.look(file).await.map_err(|cause| unavailable(place, cause))?;
+            }
+            let read: Vec<_> = read.into_iter().zip(slots).map(|((key, rows), slot)| (key, slot, rows)).collect();
+            keep.put_all(self.mapping, &read, mark);
+            facts.extend(read.into_iter().map(|(key, _, rows)| fact(key, rows, false)));
+        }
+        // Whoever saw a commit since, it may lie between two facts of this slice.
+        if self.trust == Trust::Feed && validity.has_moved_since(mark.tick) {
+            return Err(LookError::Moved);
+        }
+        Ok(facts)
+    }
+
+    /// Leaves the snapshot of a complete slice.
+    pub(super) async fn end(&mut self) {
+        if let Seeing::File { snapshot, .. } = &mut self.seeing
+            && let Some(snapshot) = snapshot.take()
+        {
+            snapshot.end().await;
+        }
+    }
+
+    pub(super) const fn is_used(&self) -> bool {
+        !matches!(self.seeing, Seeing::Nothing)
+    }
+
+    pub(super) const fn source(&self) -> Source {
+        self.origin.source
+    }
+
+    pub(super) fn position(&self) -> Arc<str> {
+        self.origin.position()
+    }
+
+    fn clock(&self) -> &'o Arc<dyn Clock> {
+        match &self.origin.way {
+            Way::Sqlite { clock, .. } => clock,
+            Way::Postgres { fed, .. } => &fed.room.clock,
+        }
+    }
+}

@@ -92,15 +92,19 @@ fn greeting(folder: &DemoFolder, listening: &Listening, at: Timestamp) -> String
          \n\
          Billing sees money, not notes:\n{}\n\
          \n\
-         Tomorrow Ben's assignment to C4 begins: move the clock and ask again:\n{}\n\
+         Tomorrow Ben's assignment to C4 begins. Today he is denied; move the clock (it stays where it is put) and ask again:\n{}\n{}\n\
+         \n\
+         Operators have a listener and a token of their own:\n  curl -s http://{admin}/admin/v1/status -H \"Authorization: Bearer $(cat {dir}/admin-token)\"\n\
          \n\
          Every answer above is in the trail:\n  chaperone audit tail {dir}/audit\n  chaperone audit verify {dir}/audit\n\
          \n\
-         Edit {dir}/policies or write to {dir}/app.db: the next decision follows. Ctrl-C stops.\n\
+         The next decision follows what you edit in {dir}/policies, and what any program writes to {dir}/app.db (the\n\
+         clinic's own tables) or {dir}/store.db (assignments, restrictions, consents, tickets, grants). Ctrl-C stops.\n\
          Accepted for a demo only: if this folder is on a volume that does not outlive the machine, so is its trail.",
         call("/access/v1/evaluation", &question("ana", r#""clin.note","id.gov""#, "Note", "N1")),
         call("/access/v1/evaluation", &question("ana", r#""clin.summary""#, "Client", "C4")),
         call("/access/v1/evaluation", &question("bil", r#""clin.note""#, "Note", "N1")),
+        call("/access/v1/evaluation", &question("ben", r#""clin.summary""#, "Client", "C4")),
         call("/demo/v1/clock", r#"{"now":"2026-03-11T00:00:00Z"}"#),
     )
 }

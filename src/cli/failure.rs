@@ -128,7 +128,7 @@ fn next_after(error: &BindError) -> Option<&'static str> {
         BindError::Occupied { .. } | BindError::NotASocket { .. } => None,
         BindError::Socket { .. } => Some("the socket's folder must exist and this user must be able to write to it"),
         BindError::Tcp { source, .. } => Some(match source.kind() {
-            io::ErrorKind::AddrInUse => "stop what listens there, or choose another address",
+            io::ErrorKind::AddrInUse => "stop what listens there, or choose another address (port 0 takes a free one)",
             io::ErrorKind::PermissionDenied => "ports below 1024 are the system's: choose another",
             _ => "choose an address of this machine",
         }),

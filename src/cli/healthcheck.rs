@@ -75,7 +75,10 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         |why: String| Failure::new(Exit::CannotRun, "the sidecar is not healthy").at(target.shown()).because(why);
     let (status, body) = answer
         .map_err(|_elapsed| failed(format!("no answer within {limit:?}")))?
-        .map_err(|error| failed(format!("{}", crate::telemetry::Chain(&*error))))?;
+        .map_err(|error| {
+            failed(format!("{}", crate::telemetry::Chain(&*error)))
+                .next("is it running, and is this its health listener (`server.health.listen`)?")
+        })?;
     if !target.is_satisfied_by(status) {
         return Err(failed(format!("it answered {status}: {}", body.trim())));
     }

@@ -42,6 +42,20 @@ impl Problem {
     pub const fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
+
+    /// The source it was found in.
+    pub const fn source(&self) -> Source {
+        match self {
+            Self::Unreachable { database, .. }
+            | Self::InRecovery { database, .. }
+            | Self::NotConfigured { database, .. }
+            | Self::Query { database, .. }
+            | Self::Parameters { database, .. }
+            | Self::MissingColumn { database, .. }
+            | Self::DoubleColumn { database, .. }
+            | Self::WrongType { database, .. } => *database,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -162,7 +162,25 @@ fn words_that_lead_nowhere_are_answered_with_what_to_do() {
     clinic
         .db("doctor")
         .code(1)
-        .stderr(contains("source app is SQLite: nothing needs to be installed there"))
+        .stdout(contains("✗ app: 1 problem").and(contains("/nowhere/app.db")))
         .stderr(contains("source `store` cannot be asked").and(contains("s3cret").not()));
-    clinic.db("doctor --source app").success().stdout("");
+    clinic.db("doctor --source app").code(1).stdout(contains("source `app` (sqlite:///nowhere/app.db) cannot be reached"));
+    clinic
+        .db("doctor --source app --url postgres://owner@db/ehr")
+        .code(1)
+        .stderr(contains("SQLite has none: app").and(contains("leave --url away")));
+    clinic.db("install --source app").success().stderr(contains("source app is SQLite: nothing needs to be installed"));
+}
+
+#[test]
+fn doctor_opens_a_file_too() {
+    let clinic = Clinic::new();
+    let folder = chaperone::app::demo::DemoFolder::at(&clinic.folder.path().join("clinic")).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(folder.databases()).unwrap();
+    let file = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    clinic.configure(&file("app.db"), &file("store.db"));
+    clinic.db("doctor").success().stdout(contains("✓ app:").and(contains("✓ store:")));
+    // Tables of the other file: the mapping's queries find nothing there.
+    clinic.configure(&file("store.db"), &file("store.db"));
+    clinic.db("doctor").code(1).stdout(contains("✗ app:").and(contains("is not accepted")));
 }

@@ -32,7 +32,8 @@ pub(in crate::cli) fn pretty(ran: &Ran, coverage: &Coverage, with_coverage: bool
             }
         }
     }
-    if with_coverage {
+    // Of no case, every policy is unmatched: that says nothing.
+    if with_coverage && !ran.cases.is_empty() {
         for id in &coverage.never {
             print(format_args!("{} {id}", "never matched".yellow()))?;
         }

@@ -2,9 +2,11 @@
 
 use owo_colors::OwoColorize;
 
-use super::{Meant, failed, say_untold};
+use super::{Found, Meant, failed, say_untold};
 use crate::{
-    cli::{bundle::plural, context::Context, exit::Exit, failure::Failure, output::print},
+    cli::{
+        bundle::plural, context::Context, exit::Exit, failure::Failure, output::print, simulate::configured_facts,
+    },
     entities::{self, Examined, FeedTask, Proof},
 };
 
@@ -32,6 +34,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let found = args.meant.find(context)?;
+    let files_are_whole = files_are_whole(&found, context)?;
     let task = FeedTask {
         mapping: &found.bundle.mapping,
         databases: &found.databases,
@@ -43,7 +46,36 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         show(examined, args)?;
     }
     let is_whole = examined.iter().all(|examined| examined.problems.is_empty());
-    Ok(if is_whole { Exit::Done } else { Exit::CannotRun })
+    Ok(if is_whole && files_are_whole { Exit::Done } else { Exit::CannotRun })
+}
+
+/// A SQLite source has no feed that could be wrong; its file can be.
+fn files_are_whole(found: &Found, context: &Context<'_>) -> Result<bool, Failure> {
+    if found.files.is_empty() {
+        return Ok(true);
+    }
+    let (facts, problems) = context.block_on(async {
+        let facts = configured_facts(&found.config)?;
+        let problems = facts.check(&found.bundle.mapping).await;
+        Ok::<_, Failure>((facts, problems))
+    })??;
+    let mut is_whole = true;
+    for source in &found.files {
+        let name = source.as_str();
+        let address = facts.address(*source).unwrap_or_default();
+        let of_it: Vec<_> = problems.iter().filter(|problem| problem.source() == *source).collect();
+        if of_it.is_empty() {
+            print(format_args!(
+                "{} {name}: {address} answers every query of the mapping; SQLite needs no feed: each decision sees each commit",
+                "✓".green().bold()
+            ))?;
+            continue;
+        }
+        is_whole = false;
+        print(format_args!("{} {name}: {}", "✗".red().bold(), plural(of_it.len(), "problem")))?;
+        of_it.iter().try_for_each(|problem| print(format_args!("  {problem}")))?;
+    }
+    Ok(is_whole)
 }
 
 fn show(examined: &Examined, args: &Args) -> Result<(), Failure> {

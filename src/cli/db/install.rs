@@ -39,6 +39,12 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let found = args.meant.find(context)?;
+    for source in &found.files {
+        say(format_args!("source {} is SQLite: nothing needs to be installed there", source.as_str()));
+    }
+    if found.meant.is_empty() {
+        return Ok(Exit::Done);
+    }
     let task = FeedTask {
         mapping: &found.bundle.mapping,
         databases: &found.databases,

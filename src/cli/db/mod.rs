@@ -77,6 +77,9 @@ struct Found {
     bundle: Bundle,
     databases: Vec<FeedDatabase>,
     meant: Vec<Source>,
+    /// Meant as well, with nothing to install: a file whose every commit is seen.
+    files: Vec<Source>,
+    config: Config,
     limit: Duration,
 }
 
@@ -86,14 +89,12 @@ impl Meant {
         let config = context.offline_config(&self.config)?;
         let bundle = bundle::load(&bundle::folders(None, None, &config))?;
         let mut databases = Vec::new();
-        let mut meant = Vec::new();
+        let (mut meant, mut files) = (Vec::new(), Vec::new());
         for source in [Source::App, Source::Store] {
             let is_meant = self.source.is_none_or(|which| which.source() == source);
             let Some(configured) = config.sources.of(source) else { continue };
             if configured.database != Database::Postgres {
-                if is_meant {
-                    say(format_args!("source {} is SQLite: nothing needs to be installed there", source.as_str()));
-                }
+                files.extend(is_meant.then_some(source));
                 continue;
             }
             if is_meant {
@@ -102,12 +103,12 @@ impl Meant {
             let url = configured.url.expose().to_owned();
             databases.push(FeedDatabase { source, url, owner_url: self.url.clone().filter(|_| is_meant) });
         }
-        self.check(&meant, &config)?;
+        self.check(&meant, &files, &config)?;
         let limit = Duration::from_millis(config.entities.statement_timeout_ms.max(5_000));
-        Ok(Found { bundle, databases, meant, limit })
+        Ok(Found { bundle, databases, meant, files, config, limit })
     }
 
-    fn check(&self, meant: &[Source], config: &Config) -> Result<(), Failure> {
+    fn check(&self, meant: &[Source], files: &[Source], config: &Config) -> Result<(), Failure> {
         if let Some(which) = self.source.filter(|which| config.sources.of(which.source()).is_none()) {
             let source = which.source().as_str();
             return Err(Failure::new(Exit::CannotRun, format!("source `{source}` is not configured"))
@@ -116,6 +117,13 @@ impl Meant {
         if config.sources.app.is_none() && config.sources.store.is_none() {
             return Err(Failure::new(Exit::CannotRun, "no source of facts is configured")
                 .next("name the databases under `sources`"));
+        }
+        if self.url.is_some() && meant.is_empty() {
+            return Err(Failure::new(
+                Exit::CannotRun,
+                format!("--url names a role in PostgreSQL, and SQLite has none: {}", names(files)),
+            )
+            .next("leave --url away"));
         }
         if self.url.is_some() && meant.len() > 1 {
             return Err(Failure::new(Exit::CannotRun, "one --url cannot lead to two sources")

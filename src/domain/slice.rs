@@ -1,8 +1,15 @@
 //! The entities of one request: rows as they were read, not yet judged by the clock.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use cedar_policy::EntityUid;
+use jiff::Timestamp;
 
 use super::value::{Cell, Value};
 
@@ -38,12 +45,102 @@ pub struct Freshness {
     pub age_ms: u64,
 }
 
+/// The entities of a slice. Cheap to clone; changing a clone leaves the others as they were.
+#[derive(Clone, Default)]
+pub struct Entities {
+    map: Arc<BTreeMap<EntityUid, Loaded>>,
+    /// INVARIANT(memo): about exactly this map; whoever may change the map drops it first.
+    memo: Option<Arc<Memo>>,
+}
+
+/// What was made of entities before, as long as no window among them opens or closes.
+struct Memo {
+    from: Timestamp,
+    until: Timestamp,
+    made: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// So many things are remembered about one slice; one more takes the place of the oldest.
+const MADE_MAX: usize = 4;
+
+impl Entities {
+    /// Remembers from now on what is made of these entities at an instant in `[from, until)`.
+    pub fn remember(&mut self, from: Timestamp, until: Timestamp) {
+        self.memo = Some(Arc::new(Memo { from, until, made: Mutex::default() }));
+    }
+
+    /// Whether nothing among them opens or closes between the instant they were remembered at and `now`.
+    pub fn are_good_at(&self, now: Timestamp) -> bool {
+        self.memo_at(now).is_some()
+    }
+
+    /// The first thing of type `T` remembered for `now` that `is_it`.
+    pub fn made<T: Any + Send + Sync>(&self, now: Timestamp, is_it: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let made = self.memo_at(now)?.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().filter_map(|made| Arc::clone(made).downcast::<T>().ok()).find(|made| is_it(made))
+    }
+
+    /// Remembers `made`, which was made of these entities as of `now`.
+    pub fn keep<T: Any + Send + Sync>(&self, now: Timestamp, made: &Arc<T>) {
+        let Some(memo) = self.memo_at(now) else { return };
+        let mut list = memo.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.len() >= MADE_MAX {
+            drop(list.remove(0));
+        }
+        let made: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(made);
+        list.push(made);
+    }
+
+    fn memo_at(&self, now: Timestamp) -> Option<&Memo> {
+        self.memo.as_deref().filter(|memo| memo.from <= now && now < memo.until)
+    }
+}
+
+impl From<BTreeMap<EntityUid, Loaded>> for Entities {
+    fn from(map: BTreeMap<EntityUid, Loaded>) -> Self {
+        Self { map: Arc::new(map), memo: None }
+    }
+}
+
+impl<const N: usize> From<[(EntityUid, Loaded); N]> for Entities {
+    fn from(list: [(EntityUid, Loaded); N]) -> Self {
+        BTreeMap::from(list).into()
+    }
+}
+
+impl Deref for Entities {
+    type Target = BTreeMap<EntityUid, Loaded>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.map
+    }
+}
+
+impl DerefMut for Entities {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.memo = None;
+        Arc::make_mut(&mut self.map)
+    }
+}
+
+impl PartialEq for Entities {
+    fn eq(&self, other: &Self) -> bool {
+        self.map == other.map
+    }
+}
+
+impl fmt::Debug for Entities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.map.fmt(f)
+    }
+}
+
 /// Everything that one evaluation may know. Complete by construction: each entity the plan reaches is [`Loaded`].
 #[derive(Clone, Debug)]
 pub struct Slice {
     pub principal: EntityUid,
     pub resource: EntityUid,
-    pub entities: BTreeMap<EntityUid, Loaded>,
+    pub entities: Entities,
     /// Attributes that the caller was allowed to assert for this request alone.
     pub asserted: BTreeMap<EntityUid, BTreeMap<Arc<str>, Value>>,
     pub freshness: Freshness,

@@ -15,7 +15,7 @@ use super::{
     judge::Ask,
     plan,
     probes::Probes,
-    question::{Asked, ContextKind, Question},
+    question::{Asked, ContextKind, MergedPlans, Question},
     reasons::Reasons,
     taxonomy::Taxonomy,
 };
@@ -43,6 +43,8 @@ pub struct Bundle {
     pub(super) clauses: Clauses,
     pub(super) probes: Probes,
     pub(super) plans: plan::Plans,
+    /// Those of questions asked so far.
+    pub(super) merged_plans: MergedPlans,
     /// Every action of the schema with all its groups.
     pub(super) actions: Arc<Actions>,
     /// Every action of the namespace by its name.

@@ -173,7 +173,7 @@ impl Bundle {
     /// The questions behind the asked names, in their order; a name that means nothing carries its reason.
     fn asks(&self, judge: &Judge<'_>) -> Vec<(String, Result<Ask, Reason>)> {
         let ask =
-            |verb: &Arc<str>, group: &Arc<str>| self.governed(verb, group, &judge.question.resource, &judge.projected);
+            |verb: &Arc<str>, group: &Arc<str>| self.governed(verb, group, &judge.question.resource, judge.projected());
         match &judge.question.asked {
             Asked::Unknown(reason) => vec![(String::new(), Err(reason.clone()))],
             Asked::Bare { action } => {
@@ -192,7 +192,7 @@ impl Bundle {
                 let mut asks = Vec::new();
                 let mut told = BTreeSet::new();
                 for name in names {
-                    for (name, group) in self.groups_named(name, verb, &judge.question.resource, &judge.projected) {
+                    for (name, group) in self.groups_named(name, verb, &judge.question.resource, judge.projected()) {
                         if told.insert(name.clone()) {
                             asks.push((name, group.map(|group| ask(verb, &group))));
                         }
@@ -325,8 +325,8 @@ impl Bundle {
             _ => None,
         };
         Subject {
-            roles: judge.projected.roles.clone(),
-            tenant: judge.projected.tenant.clone(),
+            roles: judge.projected().roles.clone(),
+            tenant: judge.projected().tenant.clone(),
             client,
             purpose: judge.purpose(),
             crud: judge.question.crud,

@@ -27,7 +27,7 @@ impl<'a> Exception<'a> {
     /// The first active exceptional row about the principal, by id.
     pub(super) fn find(bundle: &'a Bundle, slice: &Slice, now: Timestamp) -> Option<Self> {
         let mut ids = Vec::new();
-        for (uid, loaded) in &slice.entities {
+        for (uid, loaded) in &*slice.entities {
             let (Loaded::Present(entity), Some(mapping)) =
                 (loaded, bundle.mapping.entity(&uid.type_name().to_string()))
             else {
@@ -52,7 +52,7 @@ impl<'a> Exception<'a> {
     /// The same slice without the principal's active exceptional rows.
     pub(super) fn without(&self, slice: &Slice) -> Slice {
         let mut reduced = slice.clone();
-        for (uid, loaded) in &mut reduced.entities {
+        for (uid, loaded) in &mut *reduced.entities {
             let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string()))
             else {
                 continue;

@@ -64,7 +64,7 @@ impl Bundle {
         };
         for part in parts {
             let Value::Entity(uid) = &value else { return None };
-            value = judge.projected.entities.get(uid)?.attributes.get(part)?.clone();
+            value = judge.projected().entities.get(uid)?.attributes.get(part)?.clone();
         }
         Some(value)
     }

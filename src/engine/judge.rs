@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cedar_policy::{Context, Entities, EntityUid, PolicyId, Request, RestrictedExpression};
+use cedar_policy::{Context, EntityUid, PolicyId, Request, RestrictedExpression};
 use jiff::Timestamp;
 
 use super::{
     bundle::Bundle,
     probes,
     question::{ContextValues, Question},
+    world::World,
 };
 use crate::domain::{
     Evidence, Reason, Slice, Value,
@@ -22,9 +23,8 @@ pub(super) struct Judge<'a> {
     pub(super) slice: &'a Slice,
     pub(super) now: Timestamp,
     pub(super) view: View<'a>,
-    pub(super) projected: Projected,
+    world: Arc<World>,
     context: ContextValues,
-    entities: Entities,
     base: Context,
 }
 
@@ -85,16 +85,18 @@ impl<'a> Judge<'a> {
         context: &ContextValues,
     ) -> Result<Self, JudgeError> {
         let view = View::new(&bundle.mapping, slice, now, question.said_tenant.as_deref());
-        let projected = view.project()?;
-        let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(source))?;
-        list.extend(bundle.action_entities_for(question, &projected));
-        let entities = Entities::from_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        let world = World::of(bundle, question, slice, &view, now)?;
         let mut context = context.clone();
         if bundle.context_has_purpose() && !context.contains_key("purpose") {
-            context.insert("purpose".into(), Value::Text(bundle.default_purpose(&projected.roles)));
+            context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));
         }
         let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
-        Ok(Self { bundle, question, slice, now, view, projected, context, entities, base })
+        Ok(Self { bundle, question, slice, now, view, world, context, base })
+    }
+
+    /// The entities as policies see them.
+    pub(super) fn projected(&self) -> &Projected {
+        &self.world.projected
     }
 
     /// The purpose that policies see: stated, else the default of the first role; `None` where there is none.
@@ -124,13 +126,13 @@ impl<'a> Judge<'a> {
             resource: &self.question.resource,
             context: &context,
         };
-        self.bundle.probes.witnesses(&permits, &self.view, &self.projected, question)
+        self.bundle.probes.witnesses(&permits, &self.view, &self.world.projected, question)
     }
 
     /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
     pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Request, Told)>, JudgeError> {
         let Some(request) = self.request(ask, resource)? else { return Ok(None) };
-        let merged = self.bundle.index.evaluate(&request, &self.entities);
+        let merged = self.bundle.index.evaluate(&request, &self.world.entities);
         if !merged.errors.is_empty() {
             return Err(JudgeError::Policies(self.bundle.policy_names(merged.errors.iter().map(|(id, _)| id))));
         }
@@ -145,7 +147,7 @@ impl<'a> Judge<'a> {
     /// supposed world itself; facts that this question did not load offer nothing.
     pub(super) fn permits_for(&self, ask: &Ask, resource: &EntityUid) -> Result<Vec<Arc<str>>, JudgeError> {
         let Some(request) = self.request(ask, resource)? else { return Ok(Vec::new()) };
-        let merged = self.bundle.index.evaluate_permits(&request, &self.entities);
+        let merged = self.bundle.index.evaluate_permits(&request, &self.world.entities);
         Ok(if merged.errors.is_empty() { self.bundle.policy_names(&merged.permits) } else { Vec::new() })
     }
 
@@ -230,7 +232,7 @@ impl<'a> Judge<'a> {
         let Some(required) = self.bundle.policies.get(permit).and_then(|meta| meta.requires.clone()) else {
             return Ok(None);
         };
-        let ask = self.bundle.required_ask(&required, ask, &self.question.resource, &self.projected);
+        let ask = self.bundle.required_ask(&required, ask, &self.question.resource, &self.world.projected);
         match plainly(&ask)? {
             Verdict::Allow { .. } => Ok(None),
             Verdict::Mask { .. } => Ok(Some(vec![self.bundle.reasons.default.clone()])),
@@ -241,7 +243,7 @@ impl<'a> Judge<'a> {
     fn near(&self, request: &Request) -> Vec<(Arc<str>, Reason)> {
         self.bundle
             .clauses
-            .near(request, &self.entities)
+            .near(request, &self.world.entities)
             .into_iter()
             .filter_map(|near| {
                 let (id, meta) = self.bundle.policies.get_key_value(AsRef::<str>::as_ref(&near.id))?;

@@ -36,6 +36,7 @@ pub mod taxonomy;
 pub mod taxonomy_file;
 pub mod validated;
 mod words;
+mod world;
 pub mod yaml;
 
 pub use bundle::Bundle;

@@ -1,8 +1,11 @@
 //! A request in the bundle's words: which entities, which actions, what the caller may be believed about.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use cedar_policy::EntityUid;
+use cedar_policy::{EntityTypeName, EntityUid};
 use serde_json::Value as Json;
 
 use super::bundle::Bundle;
@@ -37,6 +40,13 @@ const IGNORED_NAME_CHARS_MAX: usize = 64;
 
 /// Context values by dotted key (`session.mfa`).
 pub type ContextValues = BTreeMap<Arc<str>, Value>;
+
+/// Slice plans by what they depend on.
+#[derive(Debug, Default)]
+pub(super) struct MergedPlans(RwLock<HashMap<PlanKey, Arc<SlicePlan>>>);
+
+/// The name of the verb or action, and the types of principal and resource.
+type PlanKey = (Arc<str>, EntityTypeName, EntityTypeName);
 
 /// The action, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,15 +109,28 @@ impl Bundle {
         Ok(question)
     }
 
-    /// What must be loaded to answer `question`.
-    pub fn plan(&self, question: &Question) -> SlicePlan {
+    /// What must be loaded to answer `question`: one plan for all questions that differ in ids and fields alone.
+    pub fn plan(&self, question: &Question) -> Arc<SlicePlan> {
+        let name = match &question.asked {
+            Asked::Unknown(_) => return Arc::default(),
+            Asked::Groups { verb, .. } => verb,
+            Asked::Plain { action, .. } | Asked::Bare { action } => action,
+        };
+        let (principal, resource) = (question.principal.type_name(), question.resource.type_name());
+        let key = (Arc::clone(name), principal.clone(), resource.clone());
+        if let Some(plan) = self.merged_plans.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(plan);
+        }
         let actions = match &question.asked {
-            Asked::Unknown(_) => return SlicePlan::default(),
+            Asked::Unknown(_) => Vec::new(),
             Asked::Groups { verb, .. } => self.verb_actions(verb, &question.resource),
             Asked::Plain { action, .. } => self.plain_actions(action, &question.resource),
             Asked::Bare { action } => self.action_uid(action).into_iter().collect(),
         };
-        self.plan_of(&question.principal, &question.resource, &actions)
+        let plan = Arc::new(self.plan_of(&question.principal, &question.resource, &actions));
+        // Verbs, actions and types are the bundle's own words, so there are only so many keys.
+        let mut plans = self.merged_plans.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(plans.entry(key).or_insert(plan))
     }
 
     fn entity_type(&self, entity: &EntityRef, request: &Request) -> Option<Arc<str>> {

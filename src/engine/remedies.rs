@@ -21,7 +21,7 @@ impl Bundle {
     /// people of the practice.
     pub(super) fn remedies(&self, judge: &Judge<'_>) -> Result<Vec<Remedy>, JudgeError> {
         let mut found = Vec::new();
-        if self.mapping.tenancy.is_some() && judge.projected.tenant.is_none() {
+        if self.mapping.tenancy.is_some() && judge.projected().tenant.is_none() {
             return Ok(found);
         }
         let remedies = &self.reasons.remedies;

@@ -14,6 +14,7 @@ use super::{
     fed::{Fact, Trust},
     fresh::{Entered, Hold, InFlight},
     gather::Gather,
+    hot::{Hot, HotFact},
     keep::{Keep, KeepStats},
     load::Want,
     pool::{Pool, PoolOptions},
@@ -22,13 +23,16 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        Freshness, Slice, SlicePlan, Value,
+        Entities, Freshness, Slice, SlicePlan, Value,
         mapping::{Mapping, Source},
     },
 };
 
 /// Called with each source that a slice read, and the time it took.
 pub type OnLoad = Arc<dyn Fn(Source, Duration) + Send + Sync>;
+
+/// Of the memory for kept facts this part is for whole slices that are asked for again and again.
+const HOT_SHARE: u64 = 8;
 
 /// Where the facts are and how they are read.
 #[derive(Clone)]
@@ -92,6 +96,7 @@ pub struct Facts {
     app: Option<Origin>,
     store: Option<Origin>,
     keep: Arc<Keep>,
+    hot: Hot,
     in_flight: Arc<InFlight>,
     clock: Arc<dyn Clock>,
     rows_max: usize,
@@ -130,7 +135,8 @@ impl Facts {
     /// [`ConnectError`] if a url cannot be used. No message holds a password.
     pub fn connect(options: FactsOptions, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
         let since = clock.elapsed();
-        let keep = Arc::new(Keep::new(options.keep_bytes, since));
+        let hot_bytes = options.keep_bytes / HOT_SHARE;
+        let keep = Arc::new(Keep::new(options.keep_bytes - hot_bytes, since));
         let loads = TaskTracker::new();
         let origin = |source, url: Option<&String>, pool| {
             url.map(|url| {
@@ -147,6 +153,7 @@ impl Facts {
             app,
             store,
             keep,
+            hot: Hot::new(hot_bytes),
             in_flight: Arc::default(),
             clock,
             rows_max: options.rows_max,
@@ -186,7 +193,7 @@ impl Facts {
     ///
     /// [`FactsError`]: the facts are not all known, so nothing may be allowed by them.
     pub async fn slice(&self, mapping: &Mapping, plan: &SlicePlan, asking: &Asking) -> Result<Slice, FactsError> {
-        self.gathered(mapping, plan, asking, Trust::Feed).await.map(|gathered| gathered.slice)
+        self.gathered(mapping, &Arc::new(plan.clone()), asking, Trust::Feed).await.map(|gathered| gathered.slice)
     }
 
     /// The same, with what it rests on: ask [`Hold::is_good`] before an allow leaves.
@@ -197,7 +204,7 @@ impl Facts {
     pub async fn gathered(
         &self,
         mapping: &Mapping,
-        plan: &SlicePlan,
+        plan: &Arc<SlicePlan>,
         asking: &Asking,
         trust: Trust,
     ) -> Result<Gathered, FactsError> {
@@ -210,7 +217,7 @@ impl Facts {
     async fn gather(
         &self,
         mapping: &Mapping,
-        plan: &SlicePlan,
+        plan: &Arc<SlicePlan>,
         asking: &Asking,
         trust: Trust,
     ) -> Result<Gathered, FactsError> {
@@ -234,11 +241,16 @@ impl Facts {
     async fn attempt(
         &self,
         mapping: &Mapping,
-        plan: &SlicePlan,
+        plan: &Arc<SlicePlan>,
         asking: &Asking,
         trust: Trust,
         deadline: Duration,
     ) -> Result<Gathered, LookError> {
+        if trust == Trust::Feed
+            && let Some(gathered) = self.again(mapping, plan, asking, deadline).await?
+        {
+            return Ok(gathered);
+        }
         let permit = Permit::of(&self.slices);
         let mut gather = Gather::new(mapping, plan, asking, self.rows_max)?;
         let look = |source| self.origin(source).map(|origin| Look::new(origin, mapping.digest, trust, deadline));
@@ -246,6 +258,7 @@ impl Facts {
         let (mut app, mut store) = (look(Source::App), look(Source::Store));
         let mut hold = Hold::new(validity(&self.app), validity(&self.store));
         let mut oldest = self.clock.elapsed();
+        let mut marks = Vec::new();
         loop {
             let wants = gather.wants()?;
             if wants.is_empty() {
@@ -259,20 +272,59 @@ impl Facts {
             for fact in facts.into_iter().chain(more) {
                 gather.take(fact.key(), &fact.rows)?;
                 oldest = oldest.min(fact.from);
+                marks.push(HotFact::of(&fact));
                 hold.pin(fact.pin);
             }
         }
-        let mut used = Vec::new();
-        for look in [app, store].into_iter().flatten() {
-            used.extend(self.leave(look).await);
+        let used = self.leave([app, store]).await;
+        let mut gathered = self.gathered_of(asking, gather.finish().into(), hold, oldest, &used);
+        if trust == Trust::Feed {
+            self.hot.put(mapping, plan, asking, &mut gathered.slice, &marks);
         }
+        Ok(gathered)
+    }
+
+    /// The slice of an earlier question, if every fact in it still counts.
+    async fn again(
+        &self,
+        mapping: &Mapping,
+        plan: &Arc<SlicePlan>,
+        asking: &Asking,
+        deadline: Duration,
+    ) -> Result<Option<Gathered>, LookError> {
+        let Some(hot) = self.hot.find(mapping, plan, asking) else { return Ok(None) };
+        let validity = |origin: &Option<Origin>| origin.as_ref().map(|origin| Arc::clone(&origin.validity));
+        let mut hold = Hold::new(validity(&self.app), validity(&self.store));
+        let mut oldest = self.clock.elapsed();
+        let mut looks = [None, None];
+        for (source, looked) in [Source::App, Source::Store].into_iter().zip(&mut looks) {
+            let facts = hot.of(source);
+            let Some(origin) = self.origin(source).filter(|_| !facts.is_empty()) else { continue };
+            let look = looked.insert(Look::new(origin, mapping.digest, Trust::Feed, deadline));
+            let Some((from, pins)) = look.still(facts, self.staleness).await? else { return Ok(None) };
+            oldest = oldest.min(from);
+            pins.into_iter().for_each(|pin| hold.pin(pin));
+        }
+        let used = self.leave(looks).await;
+        self.keep.found_again(used.iter().map(|(_, tally)| tally.kept).sum());
+        Ok(Some(self.gathered_of(asking, hot.entities.clone(), hold, oldest, &used)))
+    }
+
+    fn gathered_of(
+        &self,
+        asking: &Asking,
+        entities: Entities,
+        hold: Hold,
+        oldest: Duration,
+        used: &[(String, Tally)],
+    ) -> Gathered {
         let age = self.clock.elapsed().saturating_sub(oldest);
-        let positions: Vec<String> = used.iter().map(|(word, _)| word.clone()).collect();
-        Ok(Gathered {
+        let positions: Vec<&str> = used.iter().map(|(word, _)| word.as_str()).collect();
+        Gathered {
             slice: Slice {
                 principal: asking.principal.clone(),
                 resource: asking.resource.clone(),
-                entities: gather.finish(),
+                entities,
                 asserted: asking.asserted.clone(),
                 freshness: Freshness {
                     revision: if positions.is_empty() { "none".to_owned() } else { positions.join(",") },
@@ -282,7 +334,7 @@ impl Facts {
             hold,
             kept: used.iter().map(|(_, tally)| tally.kept).sum(),
             loaded: used.iter().map(|(_, tally)| tally.loaded).sum(),
-        })
+        }
     }
 
     async fn facts(
@@ -300,16 +352,17 @@ impl Facts {
         }
     }
 
-    /// Ends a look; says what it took, if it took anything.
-    async fn leave(&self, mut look: Look<'_>) -> Option<(String, Tally)> {
-        if !look.is_used() {
-            return None;
+    /// Ends looks; says what each took that took anything.
+    async fn leave(&self, looks: [Option<Look<'_>>; 2]) -> Vec<(String, Tally)> {
+        let mut used = Vec::new();
+        for mut look in looks.into_iter().flatten().filter(Look::is_used) {
+            look.end().await;
+            if let Some(on_load) = self.on_load.as_ref().filter(|_| look.tally.loaded > 0) {
+                on_load(look.source(), look.tally.spent);
+            }
+            used.push((format!("{}:{}", look.source().as_str(), look.position()), look.tally));
         }
-        look.end().await;
-        if let Some(on_load) = self.on_load.as_ref().filter(|_| look.tally.loaded > 0) {
-            on_load(look.source(), look.tally.spent);
-        }
-        Some((format!("{}:{}", look.source().as_str(), look.position()), look.tally))
+        used
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {

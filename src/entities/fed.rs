@@ -7,8 +7,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     error::{Cause, FactsError},
-    fresh::{Bug, Pin, is_seeded},
-    keep::{Ageing, Boarded, Kept, Lane, Room},
+    fresh::{Bug, Mark, Pin, is_seeded},
+    hot::HotFact,
+    keep::{self, Ageing, Boarded, Kept, Lane, Room},
     load::{FactKey, Want, lanes},
 };
 use crate::domain::Row;
@@ -51,6 +52,8 @@ pub(super) struct Visit<'f> {
 pub(super) struct Fact {
     pub(super) pin: Pin,
     pub(super) rows: Arc<[Row]>,
+    /// What it was read at, by which it is kept.
+    pub(super) mark: Mark,
     /// The instant that it is known to be of, at the latest.
     pub(super) from: Duration,
     pub(super) is_kept: bool,
@@ -97,10 +100,25 @@ impl Visit<'_> {
     fn kept(&self, want: &Want<'_>) -> Option<Fact> {
         let lease = self.lease?;
         let room = &self.fed.room;
-        let Kept { rows, tick } =
+        let Kept { rows, mark } =
             room.keep.find(self.mapping, &want.key, &want.slot, &room.validity, room.clock.elapsed(), Ageing::Ages)?;
         let until = lease + self.fed.staleness;
-        Some(Fact { pin: Pin { key: want.key.clone(), tick: Some(tick), until }, rows, from: lease, is_kept: true })
+        let pin = Pin { key: want.key.clone(), tick: Some(mark.tick), until };
+        Some(Fact { pin, rows, mark, from: lease, is_kept: true })
+    }
+
+    /// What facts that were used before rest on now, if every one of them would be found among the kept ones; with the
+    /// instant that they are known to be of.
+    pub(super) fn still(&self, facts: &[HotFact]) -> Option<(Duration, Vec<Pin>)> {
+        let lease = self.lease?;
+        let room = &self.fed.room;
+        let now = room.clock.elapsed();
+        let until = lease + self.fed.staleness;
+        let pin = |fact: &HotFact| {
+            let is_usable = room.validity.is_valid(fact.key.name(), fact.mark.tick) && fact.age(now) <= keep::AGE_MAX;
+            is_usable.then(|| Pin { key: fact.key.clone(), tick: Some(fact.mark.tick), until })
+        };
+        Some((lease, facts.iter().map(pin).collect::<Option<_>>()?))
     }
 
     /// Reads all of `wants`; gives back those that changed meanwhile.
@@ -136,7 +154,8 @@ impl Visit<'_> {
                 let deadline = found.mark.from + self.fed.staleness;
                 let until = if is_seeded(Bug::LoadsWithoutDeadline) { Duration::MAX } else { deadline };
                 let pin = Pin { key: want.key, tick: None, until };
-                facts.push(Fact { pin, rows: found.rows, from: found.mark.from, is_kept: false });
+                let mark = found.mark;
+                facts.push(Fact { pin, rows: found.rows, mark, from: mark.from, is_kept: false });
             } else {
                 changed.push(want);
             }

@@ -18,6 +18,7 @@ mod feed;
 mod follow;
 mod fresh;
 mod gather;
+mod hot;
 mod keep;
 mod load;
 mod pool;

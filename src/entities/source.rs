@@ -6,10 +6,11 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    error::{Cause, FactsError},
+    error::{Cause, FactsError, Place},
     fed::{Departure, Fact, Fed, Trust, Visit},
     feed::{FeedState, Watching},
     fresh::{Mark, Pin, Validity},
+    hot::HotFact,
     keep::{Ageing, Keep, Lane, Room},
     load::{FactKey, Snapshot, Want, depart},
     pool::{Database, Pool},
@@ -197,6 +198,44 @@ impl<'o> Look<'o> {
         Ok(facts)
     }
 
+    /// What `facts` of an earlier slice rest on now, with the instant they are known to be of; `None` if one of them has to
+    /// be read again.
+    pub(super) async fn still(
+        &mut self,
+        facts: &[HotFact],
+        staleness: Duration,
+    ) -> Result<Option<(Duration, Vec<Pin>)>, LookError> {
+        let Some(first) = facts.first() else { return Ok(Some((self.clock().elapsed(), Vec::new()))) };
+        let found = match (&self.origin.way, &self.origin.pool.database) {
+            (Way::Postgres { fed, .. }, _) => {
+                let visit = fed.visit(self.mapping, self.trust);
+                let still = visit.still(facts);
+                self.seeing = Seeing::Feed(visit);
+                still
+            }
+            (Way::Sqlite { probe, .. }, Database::Sqlite(file)) => {
+                let limit = self.origin.pool.options.statement_timeout;
+                let looked = tokio::time::timeout(limit, probe.look(file)).await.unwrap_or(Err(Cause::Timeout));
+                let place = Place { kind: first.key.kind.clone(), relation: first.key.relation.clone() };
+                let database = self.origin.source;
+                let mark = looked.map_err(|cause| FactsError::Unavailable { database, place, cause })?;
+                self.seeing = Seeing::File { mark, snapshot: None };
+                let validity = &self.origin.validity;
+                let is_valid = |fact: &HotFact| validity.is_valid(fact.key.name(), fact.mark.tick);
+                // Whoever saw a commit since this look forgot these facts too.
+                let are_valid = facts.iter().all(is_valid) && !validity.has_moved_since(mark.tick);
+                let until = mark.from + staleness;
+                let pin = |fact: &HotFact| Pin { key: fact.key.clone(), tick: None, until };
+                are_valid.then(|| (mark.from, facts.iter().map(pin).collect()))
+            }
+            (Way::Sqlite { .. }, Database::Postgres { .. }) => None,
+        };
+        if found.is_some() {
+            self.tally.kept += facts.len();
+        }
+        Ok(found)
+    }
+
     /// All facts of one slice are of one instant: kept ones count as of the look, and those that are read are read in a
     /// snapshot after it, with nothing committed in between.
     async fn file(
@@ -221,8 +260,13 @@ impl<'o> Look<'o> {
         let mark = *mark;
         let validity = &self.origin.validity;
         let until = mark.from + staleness;
-        let fact =
-            |key: FactKey, rows, is_kept| Fact { pin: Pin { key, tick: None, until }, rows, from: mark.from, is_kept };
+        let fact = |key: FactKey, rows, read: Mark, is_kept| Fact {
+            pin: Pin { key, tick: None, until },
+            rows,
+            mark: read,
+            from: mark.from,
+            is_kept,
+        };
         let (mut facts, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
         for want in wants {
             let kept = match self.trust {
@@ -230,7 +274,7 @@ impl<'o> Look<'o> {
                 Trust::LoadsAlone => None,
             };
             match kept {
-                Some(kept) => facts.push(fact(want.key, kept.rows, true)),
+                Some(kept) => facts.push(fact(want.key, kept.rows, kept.mark, true)),
                 None => missing.push(want),
             }
         }
@@ -250,7 +294,7 @@ impl<'o> Look<'o> {
             }
             let read: Vec<_> = read.into_iter().zip(slots).map(|((key, rows), slot)| (key, slot, rows)).collect();
             keep.put_all(self.mapping, &read, mark);
-            facts.extend(read.into_iter().map(|(key, _, rows)| fact(key, rows, false)));
+            facts.extend(read.into_iter().map(|(key, _, rows)| fact(key, rows, mark, false)));
         }
         // Whoever saw a commit since, it may lie between two facts of this slice.
         if self.trust == Trust::Feed && validity.has_moved_since(mark.tick) {

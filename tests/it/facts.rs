@@ -139,7 +139,7 @@ async fn an_unknown_principal_and_resource_are_absent(world: World) {
     );
     let (nobody, nothing) = (user("nobody"), uid("Client", "nothing"));
     let slice = world.facts().slice(&clinic(), &plan, &asking(&nobody, &nothing)).await.unwrap();
-    assert_eq!(slice.entities.into_iter().collect::<Vec<_>>(), [(nothing, Loaded::Absent), (nobody, Loaded::Absent)]);
+    assert_eq!(slice.entities, [(nothing, Loaded::Absent), (nobody, Loaded::Absent)].into());
 }
 
 async fn an_entity_that_does_not_exist_but_is_referred_to_is_an_error(world: World) {

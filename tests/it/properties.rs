@@ -46,7 +46,7 @@ fn gives_no_more(more: &Evaluation, less: &Evaluation) -> bool {
 /// Every slice that lacks one thing of `slice`: an entity, or one relation of an entity.
 fn reduced(slice: &Slice) -> Vec<(String, Slice)> {
     let mut all = Vec::new();
-    for (uid, loaded) in &slice.entities {
+    for (uid, loaded) in &*slice.entities {
         let mut without = slice.clone();
         without.entities.remove(uid);
         all.push((format!("{uid}"), without));

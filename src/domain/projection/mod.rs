@@ -126,7 +126,7 @@ impl<'a> View<'a> {
     pub fn project(&self) -> Result<Projected, ProjectError> {
         let mut projected =
             Projected { entities: BTreeMap::new(), tenant: self.tenant.clone(), roles: self.roles.clone() };
-        for (uid, loaded) in &self.slice.entities {
+        for (uid, loaded) in &*self.slice.entities {
             let Loaded::Present(entity) = loaded else { continue };
             projected.entities.insert(uid.clone(), self.project_one(uid, entity)?);
         }
@@ -273,7 +273,7 @@ impl<'a> View<'a> {
     /// Instants after now and not after `until` at which a window of the slice opens or closes, ascending.
     pub fn boundaries(&self, until: Timestamp) -> Vec<Timestamp> {
         let mut instants = BTreeSet::new();
-        for (uid, loaded) in &self.slice.entities {
+        for (uid, loaded) in &*self.slice.entities {
             let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string()))
             else {
                 continue;

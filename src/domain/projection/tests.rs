@@ -153,7 +153,8 @@ fn slice(about: Vec<Vec<Cell>>) -> Slice {
         entities: BTreeMap::from([
             (id("User", "ana"), entity(vec![text("T1")], "roles", roles)),
             (id("Record", "R1"), entity(own, "rows", about)),
-        ]),
+        ])
+        .into(),
         asserted: BTreeMap::new(),
         freshness: Freshness { revision: String::new(), age_ms: 0 },
     }

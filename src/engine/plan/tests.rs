@@ -286,7 +286,7 @@ proptest! {
         let slice = Slice {
             principal: uid(&"User".into(), "x").unwrap(),
             resource: uid(&resource.into(), "x").unwrap(),
-            entities,
+            entities: entities.into(),
             asserted: BTreeMap::new(),
             freshness: Freshness { revision: String::new(), age_ms: 0 },
         };

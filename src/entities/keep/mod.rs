@@ -30,7 +30,7 @@ use packed::{Reader, Writer};
 
 /// A kept fact is read again after this, whatever the feed says: what a feed cannot see (a table exchanged under it)
 /// ends here.
-const AGE_MAX: Duration = Duration::from_secs(60);
+pub(super) const AGE_MAX: Duration = Duration::from_secs(60);
 /// Spread over this, so that facts read together are not read again together.
 const AGE_JITTER_MS: u64 = 10_000;
 /// Ids that do not exist are known for less long, and in less room: anybody can make them up.
@@ -72,7 +72,7 @@ pub(super) struct Keep {
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) rows: Arc<[Row]>,
-    pub(super) tick: u64,
+    pub(super) mark: Mark,
 }
 
 /// What a probe or a metric may know.
@@ -181,13 +181,16 @@ impl Keep {
             && let Some(part) = Parts(Reader::new(&bytes)).find(|part| part.slot == slot.number())
             && is_usable(part.tick, part.from_ms, AGE_MAX + jitter(part.from_ms))
         {
-            return Some(Kept { rows: Reader::new(part.rows).rows(&key.id)?, tick: part.tick });
+            return Some(Kept {
+                rows: Reader::new(part.rows).rows(&key.id)?,
+                mark: self.mark(part.tick, part.from_ms),
+            });
         }
         if key.relation.is_some() {
             return None;
         }
         let (tick, from_ms) = self.absent.get(&by)?;
-        is_usable(tick, from_ms, ABSENT_AGE_MAX).then(|| Kept { rows: Arc::new([]), tick })
+        is_usable(tick, from_ms, ABSENT_AGE_MAX).then(|| Kept { rows: Arc::new([]), mark: self.mark(tick, from_ms) })
     }
 
     /// Keeps a fact that was read at `mark`. An own row without rows is a fact too: there is no such entity.
@@ -235,8 +238,17 @@ impl Keep {
         });
     }
 
+    fn mark(&self, tick: u64, from_ms: u64) -> Mark {
+        Mark { tick, from: self.since + Duration::from_millis(from_ms) }
+    }
+
     fn since_ms(&self, at: Duration) -> u64 {
         u64::try_from(at.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Facts of a whole slice that was used again count like single ones that were found.
+    pub(super) fn found_again(&self, facts: usize) {
+        self.hits.fetch_add(u64::try_from(facts).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(super) fn stats(&self) -> KeepStats {

@@ -88,6 +88,7 @@ fn no_seed_allows_what_was_revoked() {
     for (count, least_in_hundred) in [
         (tally.allowed, 200),
         (tally.allowed_by_kept, 40),
+        (tally.again, 20),
         (tally.denied, 100),
         (tally.failed, 20),
         (tally.withheld, 20),

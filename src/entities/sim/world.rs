@@ -48,6 +48,8 @@ pub(super) struct Tally {
     pub(super) allowed: u64,
     /// Allows that rested on nothing but kept facts.
     pub(super) allowed_by_kept: u64,
+    /// Slices that were used again whole.
+    pub(super) again: u64,
     pub(super) denied: u64,
     pub(super) failed: u64,
     pub(super) withheld: u64,
@@ -64,6 +66,7 @@ impl Tally {
     pub(super) const fn add(&mut self, other: &Self) {
         self.allowed += other.allowed;
         self.allowed_by_kept += other.allowed_by_kept;
+        self.again += other.again;
         self.denied += other.denied;
         self.failed += other.failed;
         self.withheld += other.withheld;

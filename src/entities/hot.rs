@@ -1,0 +1,145 @@
+//! Slices that were asked for before, whole: for as long as every fact in them counts, none is put together again.
+//!
+//! No more is believed here than of single facts. A slice is used again only if each of its facts would be found among
+//! the kept ones now, by the same marks, and only until the next window in it opens or closes. Decisions are never kept.
+
+use std::{sync::Arc, time::Duration};
+
+use cedar_policy::EntityUid;
+use jiff::Timestamp;
+use moka::sync::Cache;
+
+use super::{facts::Asking, fed::Fact, fresh::Mark, load::FactKey};
+use crate::domain::{
+    Entities, Loaded, Slice, SlicePlan,
+    mapping::{Mapping, Source},
+    projection::View,
+};
+
+/// A larger slice is put together each time: it would crowd out many small ones.
+const ROWS_MAX: usize = 256;
+/// What one entity and one row of a slice take at most, with what the engine makes of them.
+const ENTITY_BYTES: usize = 2_048;
+const ROW_BYTES: usize = 512;
+
+#[derive(Debug)]
+pub(super) struct Hot {
+    slices: Cache<HotKey, Arc<HotSlice>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct HotKey {
+    mapping: u64,
+    /// Address of the plan, which the slice keeps alive.
+    plan: usize,
+    principal: EntityUid,
+    resource: EntityUid,
+    said_tenant: Option<Box<str>>,
+}
+
+/// A slice with the marks of its facts.
+#[derive(Debug)]
+pub(super) struct HotSlice {
+    plan: Arc<SlicePlan>,
+    pub(super) entities: Entities,
+    app: Vec<HotFact>,
+    store: Vec<HotFact>,
+}
+
+/// A fact of a slice that is used again.
+#[derive(Clone, Debug)]
+pub(super) struct HotFact {
+    pub(super) key: FactKey,
+    pub(super) mark: Mark,
+}
+
+impl HotSlice {
+    pub(super) fn of(&self, source: Source) -> &[HotFact] {
+        match source {
+            Source::App => &self.app,
+            Source::Store => &self.store,
+        }
+    }
+}
+
+impl HotFact {
+    pub(super) fn of(fact: &Fact) -> Self {
+        Self { key: fact.key().clone(), mark: fact.mark }
+    }
+
+    /// How long ago it was read.
+    pub(super) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.mark.from)
+    }
+}
+
+impl Hot {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        let slices = Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(|_: &HotKey, slice: &Arc<HotSlice>| u32::try_from(slice.bytes()).unwrap_or(u32::MAX))
+            .build();
+        Self { slices }
+    }
+
+    /// The slice of an earlier question, if this one asks for the same at an instant that the slice is good for.
+    pub(super) fn find(&self, mapping: &Mapping, plan: &Arc<SlicePlan>, asking: &Asking) -> Option<Arc<HotSlice>> {
+        if !asking.asserted.is_empty() {
+            return None;
+        }
+        let slice = self.slices.get(&key(mapping, plan, asking))?;
+        (Arc::ptr_eq(&slice.plan, plan) && slice.entities.are_good_at(asking.now)).then_some(slice)
+    }
+
+    /// Keeps a complete slice, and makes room in it for what the engine makes of it.
+    pub(super) fn put(
+        &self,
+        mapping: &Mapping,
+        plan: &Arc<SlicePlan>,
+        asking: &Asking,
+        slice: &mut Slice,
+        facts: &[HotFact],
+    ) {
+        let rows: usize = slice.entities.values().map(rows).sum();
+        // What is absent is known for a moment only, and made-up ids must not crowd out real ones.
+        let is_whole = slice.entities.values().all(|loaded| matches!(loaded, Loaded::Present(_)));
+        if !asking.asserted.is_empty() || !is_whole || rows > ROWS_MAX {
+            return;
+        }
+        let view = View::new(mapping, slice, asking.now, asking.said_tenant.as_deref());
+        let until = view.boundaries(Timestamp::MAX).first().copied().unwrap_or(Timestamp::MAX);
+        slice.entities.remember(asking.now, until);
+        let of = |source| facts.iter().filter(|fact| fact.key.source == source).cloned().collect();
+        let kept = HotSlice {
+            plan: Arc::clone(plan),
+            entities: slice.entities.clone(),
+            app: of(Source::App),
+            store: of(Source::Store),
+        };
+        self.slices.insert(key(mapping, plan, asking), Arc::new(kept));
+    }
+}
+
+impl HotSlice {
+    fn bytes(&self) -> usize {
+        let rows: usize = self.entities.values().map(rows).sum();
+        self.entities.len() * ENTITY_BYTES + rows * ROW_BYTES
+    }
+}
+
+fn rows(loaded: &Loaded) -> usize {
+    match loaded {
+        Loaded::Present(entity) => entity.relations.values().map(|rows| rows.len()).sum(),
+        Loaded::Absent => 0,
+    }
+}
+
+fn key(mapping: &Mapping, plan: &Arc<SlicePlan>, asking: &Asking) -> HotKey {
+    HotKey {
+        mapping: mapping.digest,
+        plan: Arc::as_ptr(plan).addr(),
+        principal: asking.principal.clone(),
+        resource: asking.resource.clone(),
+        said_tenant: asking.said_tenant.as_deref().map(Into::into),
+    }
+}

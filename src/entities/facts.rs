@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        Freshness, Slice, SlicePlan, Value,
+        Freshness, Skew, Slice, SlicePlan, Value,
         mapping::{Mapping, Source},
     },
 };
@@ -240,7 +240,8 @@ impl Facts {
         deadline: Duration,
     ) -> Result<Gathered, LookError> {
         let permit = Permit::of(&self.slices);
-        let mut gather = Gather::new(mapping, plan, asking, self.rows_max)?;
+        let skew = self.skew(asking.now);
+        let mut gather = Gather::new(mapping, plan, asking, skew, self.rows_max)?;
         let look = |source| self.origin(source).map(|origin| Look::new(origin, mapping.digest, trust, deadline));
         let validity = |origin: &Option<Origin>| origin.as_ref().map(|origin| Arc::clone(&origin.validity));
         let (mut app, mut store) = (look(Source::App), look(Source::Store));
@@ -278,6 +279,7 @@ impl Facts {
                     revision: if positions.is_empty() { "none".to_owned() } else { positions.join(",") },
                     age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
                 },
+                skew,
             },
             hold,
             kept: used.iter().map(|(_, tally)| tally.kept).sum(),
@@ -310,6 +312,13 @@ impl Facts {
             on_load(look.source(), look.tally.spent);
         }
         Some((format!("{}:{}", look.source().as_str(), look.position()), look.tally))
+    }
+
+    /// How far the clocks of the databases may be from `now`, the one that was just read.
+    fn skew(&self, now: Timestamp) -> Skew {
+        let elapsed = self.clock.elapsed();
+        let skews = [&self.app, &self.store].into_iter().flatten().map(|origin| origin.feed.skew(now, elapsed));
+        skews.fold(Skew::default(), Skew::or)
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {

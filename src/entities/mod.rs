@@ -21,6 +21,7 @@ mod gather;
 mod keep;
 mod load;
 mod pool;
+mod primary;
 mod probe;
 mod read;
 #[cfg(test)]

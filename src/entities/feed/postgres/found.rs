@@ -8,7 +8,7 @@ use super::{
     logged::{ROW_FUNCTION_PREFIX, ROW_TRIGGER, TRIM_FUNCTION, TRUNCATE_FUNCTION, TRUNCATE_TRIGGER},
     sql::{Table, statement},
 };
-use crate::entities::error::Cause;
+use crate::entities::{error::Cause, primary::Server};
 
 /// Where a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(super) struct Session {
     /// The schema of the feed's tables; without them, the one where this session would make them.
     pub(super) schema: Option<String>,
     pub(super) in_recovery: bool,
+    pub(super) server: Server,
     /// The database, told apart from every other one.
     pub(super) database: String,
     /// As `150004`.
@@ -27,10 +28,10 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn of(connection: &mut PgConnection) -> Result<Self, Cause> {
+        let (server, in_recovery) = Server::of(&mut *connection).await?;
         let row = sqlx::query(
             "SELECT current_user::text, COALESCE((SELECT n.nspname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                       WHERE c.oid = pg_catalog.to_regclass('chaperone_change')), current_schema()::text),
-                    pg_catalog.pg_is_in_recovery(),
                     (SELECT d.oid::text || ' ' || pg_catalog.pg_postmaster_start_time()::text FROM pg_catalog.pg_database d WHERE d.datname = current_database()),
                     pg_catalog.current_setting('server_version_num')::int4,
                     pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')",
@@ -42,10 +43,11 @@ impl Session {
             Ok(Self {
                 role: row.try_get(0)?,
                 schema: row.try_get(1)?,
-                in_recovery: row.try_get(2)?,
-                database: row.try_get(3)?,
-                version: row.try_get(4)?,
-                may_identify: row.try_get(5)?,
+                in_recovery,
+                server: server.clone(),
+                database: row.try_get(2)?,
+                version: row.try_get(3)?,
+                may_identify: row.try_get(4)?,
             })
         };
         read().map_err(|error| Cause::of(&error))

@@ -73,9 +73,8 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let answer = context.block_on(async { tokio::time::timeout(limit, target.ask()).await })?;
     let failed =
         |why: String| Failure::new(Exit::CannotRun, "the sidecar is not healthy").at(target.shown()).because(why);
-    let (status, body) = answer
-        .map_err(|_elapsed| failed(format!("no answer within {limit:?}")))?
-        .map_err(|error| {
+    let (status, body) =
+        answer.map_err(|_elapsed| failed(format!("no answer within {limit:?}")))?.map_err(|error| {
             failed(format!("{}", crate::telemetry::Chain(&*error)))
                 .next("is it running, and is this its health listener (`server.health.listen`)?")
         })?;

@@ -8,6 +8,7 @@
 //! and anything that writes to a database that facts come from, the tables of the feed aside.
 
 mod barrier;
+mod caution;
 mod check;
 mod decode;
 mod entry;
@@ -29,6 +30,7 @@ mod sim;
 mod source;
 
 pub use barrier::{BarrierError, Passed};
+pub use caution::Caution;
 pub use check::Problem;
 pub use error::{Cause, ConnectError, FactsError, Place};
 pub use facts::{Asking, Facts, FactsOptions, Gathered, OnLoad};

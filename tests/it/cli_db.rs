@@ -164,7 +164,10 @@ fn words_that_lead_nowhere_are_answered_with_what_to_do() {
         .code(1)
         .stdout(contains("✗ app: 1 problem").and(contains("/nowhere/app.db")))
         .stderr(contains("source `store` cannot be asked").and(contains("s3cret").not()));
-    clinic.db("doctor --source app").code(1).stdout(contains("source `app` (sqlite:///nowhere/app.db) cannot be reached"));
+    clinic
+        .db("doctor --source app")
+        .code(1)
+        .stdout(contains("source `app` (sqlite:///nowhere/app.db) cannot be reached"));
     clinic
         .db("doctor --source app --url postgres://owner@db/ehr")
         .code(1)

@@ -4,9 +4,7 @@ use owo_colors::OwoColorize;
 
 use super::{Found, Meant, failed, say_untold};
 use crate::{
-    cli::{
-        bundle::plural, context::Context, exit::Exit, failure::Failure, output::print, simulate::configured_facts,
-    },
+    cli::{bundle::plural, context::Context, exit::Exit, failure::Failure, output::print, simulate::configured_facts},
     entities::{self, Examined, FeedTask, Proof},
 };
 

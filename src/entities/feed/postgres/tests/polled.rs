@@ -238,7 +238,8 @@ async fn changes_that_were_deleted_before_they_were_seen_start_the_feed_anew() {
 #[tokio::test]
 async fn a_transaction_that_was_open_for_longer_than_a_day_starts_the_feed_anew() {
     let mut stage = Stage::installed().await;
-    let old = "INSERT INTO chaperone_change (at, kind, key) VALUES (clock_timestamp() - interval '25 h', 'Client.team', 'c')";
+    let old =
+        "INSERT INTO chaperone_change (at, kind, key) VALUES (clock_timestamp() - interval '25 h', 'Client.team', 'c')";
     let mut slow = session(&stage.url).await;
     sqlx::raw_sql(statement(format!("BEGIN; {old}"))).execute(&mut slow).await.unwrap();
     stage.run(old).await;

@@ -86,7 +86,10 @@ async fn whatever_is_mended_starts_the_feeds_anew() {
     let mut feed = stage.started().await;
     stage.mapping = mapping(&QUERIES[..1]);
     assert_eq!(stage.install().await.unwrap().problems, Vec::<String>::new(), "more than needed stood there");
-    assert!(matches!(feed.poll().await, Err(FeedError::Moved { what }) if what.contains("epoch")), "what it tells is less");
+    assert!(
+        matches!(feed.poll().await, Err(FeedError::Moved { what }) if what.contains("epoch")),
+        "what it tells is less"
+    );
     let mut feed = stage.started().await;
     stage.install().await.unwrap();
     feed.poll().await.expect("nothing was changed");

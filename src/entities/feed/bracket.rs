@@ -28,6 +28,12 @@ impl Bracket {
         })
     }
 
+    /// By how many seconds the database's clock is ahead of ours, most likely.
+    pub(super) fn seconds(self, now: Timestamp, elapsed: Duration) -> f64 {
+        let middle = (self.low.as_secs_f64() + self.high.as_secs_f64()) / 2.0;
+        middle - (now.as_duration().as_secs_f64() - elapsed.as_secs_f64())
+    }
+
     /// How far the database's clock may be from `now`, which ours shows at `elapsed`.
     pub(in crate::entities) fn skew(self, now: Timestamp, elapsed: Duration) -> Skew {
         // INVARIANT(bracket): elapsed time fits for some 300 billion years.
@@ -78,6 +84,8 @@ mod tests {
             let theirs = show(theirs, elapsed);
             prop_assert!(earliest <= theirs && theirs <= latest, "{earliest} {theirs} {latest}");
             prop_assert!(earliest <= now && now <= latest);
+            let told = bracket.seconds(now, elapsed) - theirs.duration_since(now).as_secs_f64();
+            prop_assert!(told.abs() <= 0.251, "half a poll at most: {told}");
             let width = latest.duration_since(earliest);
             let apart = theirs.duration_since(now).abs() + SignedDuration::try_from(received - sent).unwrap();
             prop_assert!(width <= apart + ROUNDED * 4, "no wider than it must be: {width} for {apart}");

@@ -30,6 +30,9 @@ pub(super) trait Connect {
 
 /// One live connection of a feed.
 pub(super) trait Feed {
+    /// The database's own clock, as it was read while the connection was opened.
+    fn server_time(&self) -> Option<Timestamp>;
+
     /// Whether the feed is whole: everything watched that must be. Asked on a new connection and once a minute. Gives the
     /// digest of the mapping that it looked at.
     async fn inspect(&mut self) -> Result<u64, FeedError>;

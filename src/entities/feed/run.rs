@@ -34,7 +34,7 @@ pub(in crate::entities) struct Seen {
     pub(in crate::entities) heard: Option<Duration>,
     /// By how much the database's clock is ahead, in seconds.
     pub(in crate::entities) skew_seconds: Option<f64>,
-    /// Where the database's clock was found by the last poll; `None` where ours tells nothing.
+    /// Where the database's clock was found last; `None` where ours tells nothing.
     pub(in crate::entities) bracket: Option<Bracket>,
 }
 
@@ -49,15 +49,22 @@ impl FeedState {
         bracket.map(|bracket| bracket.skew(now, elapsed)).unwrap_or_default()
     }
 
-    fn polled(&self, position: String, heard: Duration, skew_seconds: Option<f64>, bracket: Option<Bracket>) {
+    fn polled(&self, position: String, heard: Duration) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.trouble = None;
         seen.heard = Some(heard);
-        seen.skew_seconds = skew_seconds;
-        seen.bracket = bracket;
         if seen.position.as_deref() != Some(&*position) {
             seen.position = Some(position.into());
         }
+    }
+
+    /// The database's clock showed this between two instants. A clock of ours that stands still or is moved by hand, the
+    /// demo's, tells nothing of it.
+    fn shown(&self, server: Option<Timestamp>, sent: Duration, received: Duration, clock: &dyn Clock) {
+        let bracket = server.filter(|_| clock.is_wall()).and_then(|server| Bracket::of(server, sent, received));
+        let seconds = bracket.map(|bracket| bracket.seconds(clock.now(), clock.elapsed()));
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (seen.bracket, seen.skew_seconds) = (bracket, seconds);
     }
 
     fn failed(&self, error: FeedError) {
@@ -76,8 +83,13 @@ pub(in crate::entities) async fn run<C: Connect>(
     let mut attempts = 0_u32;
     loop {
         validity.drop_lease();
+        let sent = clock.elapsed();
         let error = match connect.connect().await {
-            Ok(mut feed) => follow(&mut feed, validity, state, clock, on_lag, &mut attempts).await,
+            Ok(mut feed) => {
+                // A feed that is not whole comes to no poll, and windows are judged all the same.
+                state.shown(feed.server_time(), sent, clock.elapsed(), clock);
+                follow(&mut feed, validity, state, clock, on_lag, &mut attempts).await
+            }
             Err(error) => error,
         };
         validity.drop_lease();
@@ -154,11 +166,8 @@ fn take_in(
     let received = clock.elapsed();
     let lease = if is_seeded(Bug::LeaseIsEndOfPoll) { clock.elapsed() } else { started };
     validity.apply(&polled.changed);
-    // A clock that stands still or is moved by hand, the demo's, tells nothing.
-    let server = polled.server_time.filter(|_| clock.is_wall());
-    let skew = server.map(|server| server.duration_since(clock.now()).as_secs_f64());
-    let bracket = server.and_then(|server| Bracket::of(server, started, received));
-    state.polled(polled.position, started, skew, bracket);
+    state.shown(polled.server_time, started, received, clock);
+    state.polled(polled.position, started);
     validity.renew(lease);
     if let Some(lag) = polled.lag {
         on_lag(lag);

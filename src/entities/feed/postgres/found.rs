@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{
@@ -24,6 +25,7 @@ pub(super) struct Session {
     pub(super) version: i32,
     /// Whether the role may ask for the identifier of the system.
     pub(super) may_identify: bool,
+    pub(super) server_time: Option<Timestamp>,
 }
 
 impl Session {
@@ -34,7 +36,8 @@ impl Session {
                       WHERE c.oid = pg_catalog.to_regclass('chaperone_change')), current_schema()::text),
                     (SELECT d.oid::text || ' ' || pg_catalog.pg_postmaster_start_time()::text FROM pg_catalog.pg_database d WHERE d.datname = current_database()),
                     pg_catalog.current_setting('server_version_num')::int4,
-                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')",
+                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
+                    (extract(epoch FROM clock_timestamp()) * 1000000)::int8",
         )
         .fetch_one(connection)
         .await
@@ -48,6 +51,7 @@ impl Session {
                 database: row.try_get(2)?,
                 version: row.try_get(3)?,
                 may_identify: row.try_get(4)?,
+                server_time: Timestamp::from_microsecond(row.try_get(5)?).ok(),
             })
         };
         read().map_err(|error| Cause::of(&error))

@@ -163,7 +163,8 @@ async fn under_load(hint: bool, most: usize, patience: Duration) {
         heard.len(),
     );
     // Not through the macros: what a test that passes prints by these is not shown.
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut shown = std::io::stderr();
+    writeln!(shown, "{line}").unwrap();
     let late: Vec<_> = revoked.iter().zip(&seen).filter(|(_, seen)| !seen.late.is_empty()).collect();
     assert!(late.is_empty(), "allowed after the bound: {late:#?}");
     assert!(revoked.len() >= most.min(10), "only {} revocations", revoked.len());

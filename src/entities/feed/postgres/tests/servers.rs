@@ -87,7 +87,7 @@ async fn a_server_that_stops_answering_is_noticed_and_a_standby_is_refused() {
 fn lead(address: &Path, server: &Postgres) {
     let next = address.with_extension("next");
     symlink(server.folder(), &next).unwrap();
-    std::fs::rename(next, address).unwrap();
+    rustix::fs::rename(&next, address).unwrap();
 }
 
 async fn server_of(url: &str) -> Server {

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, SourceConfig},
     domain::mapping::Source,
     engine::Bundle,
-    entities::{Facts, FactsOptions, FeedReport, FollowOptions, PoolOptions, Problem},
+    entities::{Caution, Facts, FactsOptions, FeedReport, FollowOptions, PoolOptions, Problem},
     telemetry::{FactsSeen, Metrics, Readiness},
 };
 
@@ -62,6 +62,8 @@ pub(super) async fn check_first(facts: &Facts, bundle: Option<&Bundle>, readines
 struct Look {
     /// Since when a database is away, on the clock's elapsed time.
     away_since: Option<Duration>,
+    /// What the log was told of.
+    cautions: Vec<Caution>,
 }
 
 /// Keeps readiness true to the databases and to the feeds.
@@ -70,13 +72,14 @@ pub(super) fn watch(house: &Arc<House>) {
     let stopping = house.lifecycle.stages().stopping.clone();
     let lifecycle = house.lifecycle.clone();
     lifecycle.watch("facts check", async move {
-        let mut look = Look { away_since: None };
+        let mut look = Look { away_since: None, cautions: Vec::new() };
         while !stopping.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep(CHECK_EVERY) => {}
                 () = stopping.cancelled() => break,
             }
             let away = house.facts.away().await;
+            look.caution(house.facts.cautions().await);
             look.tell(&house, &away);
             super::tell_trail(&house);
         }
@@ -127,12 +130,20 @@ pub(super) async fn barrier(facts: &Facts) -> Result<serde_json::Value, String> 
 }
 
 impl Look {
+    /// Told to the log when it is new, and to whoever asks as long as it stands.
+    fn caution(&mut self, cautions: Vec<Caution>) {
+        for caution in cautions.iter().filter(|caution| !self.cautions.contains(caution)) {
+            tracing::warn!("{caution}");
+        }
+        self.cautions = cautions;
+    }
+
     fn tell(&mut self, house: &House, away: &[Problem]) {
         let readiness = &house.lifecycle.readiness;
         let now = house.clock.elapsed();
         let Some(problem) = away.first() else {
             self.away_since = None;
-            return tell_feeds(house, &house.facts.feeds());
+            return tell_feeds(house, &house.facts.feeds(), &self.cautions);
         };
         let since = *self.away_since.get_or_insert(now);
         let patience = Duration::from_millis(house.config.entities.staleness_ms) * 3;
@@ -145,7 +156,7 @@ impl Look {
     }
 }
 
-fn tell_feeds(house: &House, feeds: &[FeedReport]) {
+fn tell_feeds(house: &House, feeds: &[FeedReport], cautions: &[Caution]) {
     let readiness = &house.lifecycle.readiness;
     let staleness = Duration::from_millis(house.config.entities.staleness_ms);
     let skewed = feeds.iter().find(|feed| feed.skew_seconds.is_some_and(|skew| skew.abs() > SKEW_MAX_SECONDS));
@@ -159,7 +170,7 @@ fn tell_feeds(house: &House, feeds: &[FeedReport]) {
     }
     let without: Vec<String> = feeds.iter().filter_map(|feed| untrusted(feed, staleness)).collect();
     match without.as_slice() {
-        [] => readiness.ready("facts", heard_of(feeds)),
+        [] => readiness.ready("facts", heard_of(feeds, cautions)),
         reasons => {
             readiness.degraded("facts", format!("every fact is read for each question: {}", reasons.join(" · ")))
         }
@@ -179,7 +190,7 @@ fn untrusted(feed: &FeedReport, staleness: Duration) -> Option<String> {
     }
 }
 
-fn heard_of(feeds: &[FeedReport]) -> String {
+fn heard_of(feeds: &[FeedReport], cautions: &[Caution]) -> String {
     let mut text = "the databases answer".to_owned();
     for feed in feeds {
         if let Some(age) = feed.lease_age {
@@ -188,6 +199,9 @@ fn heard_of(feeds: &[FeedReport]) -> String {
         if let Some(skew) = feed.skew_seconds.filter(|skew| skew.abs() > SKEW_TOLD_SECONDS) {
             text.push_str(&format!(", its clock is {skew:+.1} s off"));
         }
+    }
+    for caution in cautions {
+        text.push_str(&format!("; {caution}"));
     }
     text
 }

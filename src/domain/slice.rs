@@ -9,7 +9,7 @@ use std::{
 };
 
 use cedar_policy::EntityUid;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::value::{Cell, Value};
 
@@ -135,6 +135,28 @@ impl fmt::Debug for Entities {
     }
 }
 
+/// By how much the clocks of the databases that rows come from may differ from ours. Neither part is negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skew {
+    pub behind: SignedDuration,
+    pub ahead: SignedDuration,
+}
+
+impl Skew {
+    /// The earliest and the latest instant that any of the clocks may show while ours shows `now`.
+    pub fn around(self, now: Timestamp) -> (Timestamp, Timestamp) {
+        (
+            now.saturating_sub(self.behind).unwrap_or(Timestamp::MIN),
+            now.saturating_add(self.ahead).unwrap_or(Timestamp::MAX),
+        )
+    }
+
+    /// What holds for the clocks of both.
+    pub fn or(self, other: Self) -> Self {
+        Self { behind: self.behind.max(other.behind), ahead: self.ahead.max(other.ahead) }
+    }
+}
+
 /// Everything that one evaluation may know. Complete by construction: each entity the plan reaches is [`Loaded`].
 #[derive(Clone, Debug)]
 pub struct Slice {
@@ -144,6 +166,7 @@ pub struct Slice {
     /// Attributes that the caller was allowed to assert for this request alone.
     pub asserted: BTreeMap<EntityUid, BTreeMap<Arc<str>, Value>>,
     pub freshness: Freshness,
+    pub skew: Skew,
 }
 
 impl Slice {

@@ -16,7 +16,7 @@ use super::{
     question::{Asked, ContextValues, Question},
 };
 use crate::domain::{
-    Decision, Evaluation, Fields, Loaded, Mode, Obligation, PolicyEffect, PolicyRef, Reason, Slice, Value,
+    Decision, Evaluation, Fields, Loaded, Mode, Obligation, PolicyEffect, PolicyRef, Reason, Skew, Slice, Value,
     evaluation::Subject,
 };
 
@@ -61,6 +61,10 @@ impl Bundle {
             }
             Err(error @ (JudgeError::Facts(_) | JudgeError::Entity(_))) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "facts do not fit the bundle: denied");
+                self.denied(question, slice, Reason::DATA_UNAVAILABLE)
+            }
+            Err(error @ JudgeError::Clocks) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "an allow is not certain: denied");
                 self.denied(question, slice, Reason::DATA_UNAVAILABLE)
             }
         }
@@ -114,6 +118,13 @@ impl Bundle {
             None => None,
         };
         let outcome = self.outcome(&judge, plain.as_ref())?;
+        if let Some(instant) = self.least(&judge, &outcome)? {
+            let certain = Slice { skew: Skew::default(), ..slice.clone() };
+            let mut evaluation = self.try_evaluate(question, &certain, instant)?;
+            // What is left of an allow while a window opens or closes is good for this once.
+            evaluation.not_after = evaluation.not_after.map(|_| now);
+            return Ok(evaluation);
+        }
         let mut evaluation = self.denied(question, slice, self.reasons.default.clone());
         evaluation.subject = self.subject(&judge);
         evaluation.decision = outcome.decision;
@@ -342,14 +353,18 @@ impl Bundle {
         evaluation: &Evaluation,
     ) -> Result<Timestamp, JudgeError> {
         let horizon = judge.now.saturating_add(SignedDuration::from_secs(REUSE_SECONDS_MAX)).unwrap_or(judge.now);
-        let evidence = evaluation.evidence.iter().filter_map(|evidence| evidence.until);
+        // A window ends when the clock that is furthest ahead says so: by ours that is earlier.
+        let ahead = judge.slice.skew.ahead;
+        let ours = |instant: Timestamp| instant.saturating_sub(ahead).unwrap_or(judge.now).max(judge.now);
+        let evidence = evaluation.evidence.iter().filter_map(|evidence| evidence.until.map(ours));
         let sessions = self.reasons.deadlines.iter().filter_map(|deadline| self.deadline(judge, deadline));
         let end = evidence.chain(sessions).fold(horizon, Timestamp::min);
-        for instant in judge.view.boundaries(end) {
+        let (_, latest) = judge.slice.skew.around(judge.now);
+        for instant in judge.view.boundaries(latest, end.saturating_add(ahead).unwrap_or(end)) {
             let context = self.later_context(judge, instant);
             let then = self.supposed(judge, judge.slice, instant, &context)?;
             if then.decision != outcome.decision || shrinks(outcome, &then) {
-                return Ok(instant);
+                return Ok(ours(instant));
             }
         }
         Ok(end)
@@ -412,7 +427,7 @@ fn fold(question: &Question, lines: &[Line]) -> Decision {
 }
 
 /// Whether `then` gives less than `now` does.
-fn shrinks(now: &Outcome, then: &Outcome) -> bool {
+pub(super) fn shrinks(now: &Outcome, then: &Outcome) -> bool {
     let strength = |verdict: &Verdict| match verdict {
         Verdict::Allow { .. } => 2,
         Verdict::Mask { .. } => 1,

@@ -35,6 +35,8 @@ pub(super) enum JudgeError {
     Facts(#[from] crate::domain::projection::ProjectError),
     #[error("cedar refused an entity")]
     Entity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the clocks of the databases differ by so much that it cannot be said which rows are active")]
+    Clocks,
     #[error("policies failed to evaluate")]
     Policies(Vec<Arc<str>>),
 }

@@ -6,6 +6,7 @@
 
 pub mod actions;
 pub mod bundle;
+mod certain;
 pub mod check;
 pub mod clauses;
 pub mod evaluate;

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::EntityUid;
+use jiff::Timestamp;
 
 use super::{
     error::{FactsError, Place},
-    facts::Asking,
     keep::Slot,
     load::FactKey,
 };
@@ -97,7 +97,7 @@ impl<'m> Entry<'m> {
     pub(super) fn parents_with_parents(
         &self,
         mapping: &Mapping,
-        asking: &Asking,
+        instants: &[Timestamp],
     ) -> Result<Option<Vec<Lead<'m>>>, FactsError> {
         let row = match &self.own {
             Own::Unknown => return Ok(None),
@@ -116,7 +116,9 @@ impl<'m> Entry<'m> {
                     let relation = self.mapping.relations.get(&selection.relation);
                     let is_active = |row: &&Row| {
                         relation.is_none_or(|relation| {
-                            matches!(projection::row_state(relation, row, asking.now), RowState::Active { .. })
+                            let is_active =
+                                |at| matches!(projection::row_state(relation, row, at), RowState::Active { .. });
+                            instants.iter().copied().any(is_active)
                         })
                     };
                     rows.iter().filter(|row| selection.rows == Rows::Every || is_active(row)).collect()

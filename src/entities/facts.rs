@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        Entities, Freshness, Slice, SlicePlan, Value,
+        Entities, Freshness, Skew, Slice, SlicePlan, Value,
         mapping::{Mapping, Source},
     },
 };
@@ -246,13 +246,14 @@ impl Facts {
         trust: Trust,
         deadline: Duration,
     ) -> Result<Gathered, LookError> {
+        let skew = self.skew(asking.now);
         if trust == Trust::Feed
-            && let Some(gathered) = self.again(mapping, plan, asking, deadline).await?
+            && let Some(gathered) = self.again(mapping, plan, asking, skew, deadline).await?
         {
             return Ok(gathered);
         }
         let permit = Permit::of(&self.slices);
-        let mut gather = Gather::new(mapping, plan, asking, self.rows_max)?;
+        let mut gather = Gather::new(mapping, plan, asking, skew, self.rows_max)?;
         let look = |source| self.origin(source).map(|origin| Look::new(origin, mapping.digest, trust, deadline));
         let validity = |origin: &Option<Origin>| origin.as_ref().map(|origin| Arc::clone(&origin.validity));
         let (mut app, mut store) = (look(Source::App), look(Source::Store));
@@ -277,7 +278,7 @@ impl Facts {
             }
         }
         let used = self.leave([app, store]).await;
-        let mut gathered = self.gathered_of(asking, gather.finish().into(), hold, oldest, &used);
+        let mut gathered = self.gathered_of(asking, (gather.finish().into(), skew), hold, oldest, &used);
         if trust == Trust::Feed {
             self.hot.put(mapping, plan, asking, &mut gathered.slice, &marks);
         }
@@ -290,9 +291,10 @@ impl Facts {
         mapping: &Mapping,
         plan: &Arc<SlicePlan>,
         asking: &Asking,
+        skew: Skew,
         deadline: Duration,
     ) -> Result<Option<Gathered>, LookError> {
-        let Some(hot) = self.hot.find(mapping, plan, asking) else { return Ok(None) };
+        let Some(hot) = self.hot.find(mapping, plan, asking, skew) else { return Ok(None) };
         let validity = |origin: &Option<Origin>| origin.as_ref().map(|origin| Arc::clone(&origin.validity));
         let mut hold = Hold::new(validity(&self.app), validity(&self.store));
         let mut oldest = self.clock.elapsed();
@@ -307,13 +309,13 @@ impl Facts {
         }
         let used = self.leave(looks).await;
         self.keep.found_again(used.iter().map(|(_, tally)| tally.kept).sum());
-        Ok(Some(self.gathered_of(asking, hot.entities.clone(), hold, oldest, &used)))
+        Ok(Some(self.gathered_of(asking, (hot.entities.clone(), skew), hold, oldest, &used)))
     }
 
     fn gathered_of(
         &self,
         asking: &Asking,
-        entities: Entities,
+        (entities, skew): (Entities, Skew),
         hold: Hold,
         oldest: Duration,
         used: &[(String, Tally)],
@@ -330,6 +332,7 @@ impl Facts {
                     revision: if positions.is_empty() { "none".to_owned() } else { positions.join(",") },
                     age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
                 },
+                skew,
             },
             hold,
             kept: used.iter().map(|(_, tally)| tally.kept).sum(),
@@ -363,6 +366,13 @@ impl Facts {
             used.push((format!("{}:{}", look.source().as_str(), look.position()), look.tally));
         }
         used
+    }
+
+    /// How far the clocks of the databases may be from `now`, the one that was just read.
+    fn skew(&self, now: Timestamp) -> Skew {
+        let elapsed = self.clock.elapsed();
+        let skews = [&self.app, &self.store].into_iter().flatten().map(|origin| origin.feed.skew(now, elapsed));
+        skews.fold(Skew::default(), Skew::or)
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {

@@ -82,15 +82,15 @@ impl Facts {
     }
 
     fn follower(&self, origin: &Origin, watching: &Arc<Watching>, options: &FollowOptions) -> Option<Follower> {
-        let Database::Postgres { connect, retired, .. } = &origin.pool.database else { return None };
-        let retired = Arc::clone(retired);
+        let Database::Postgres { connect, primary, .. } = &origin.pool.database else { return None };
+        let primary = Arc::clone(primary);
         let (connect, listener) = PostgresConnect::new(PostgresOptions {
             connect: (**connect).clone(),
             staleness: self.staleness(),
             poll: options.poll,
             hint: options.hint,
             clock: Arc::clone(self.clock()),
-            on_connect: Arc::new(move || retired.retire()),
+            on_connect: Arc::new(move |server| primary.follow(server)),
             watching: Arc::clone(watching),
         });
         Some(Follower {

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::EntityUid;
+use jiff::Timestamp;
 
 use super::{
     entry::{Entry, Key, Lead, Own, Referrer, id_of, uid_of},
@@ -15,7 +16,7 @@ use super::{
     load::{FactKey, Want},
 };
 use crate::domain::{
-    Cell, EntityPlan, FactEntity, Loaded, Row, SlicePlan, Value,
+    Cell, EntityPlan, FactEntity, Loaded, Row, Skew, SlicePlan, Value,
     mapping::{Attribute, Mapping, Scalar},
     projection,
 };
@@ -23,6 +24,8 @@ use crate::domain::{
 pub(super) struct Gather<'m> {
     mapping: &'m Mapping,
     asking: &'m Asking,
+    /// What the clocks may show: rows that are active at any of these count.
+    instants: [Timestamp; 3],
     rows_max: usize,
     rows: usize,
     entries: BTreeMap<EntityUid, Entry<'m>>,
@@ -36,11 +39,14 @@ impl<'m> Gather<'m> {
         mapping: &'m Mapping,
         plan: &'m SlicePlan,
         asking: &'m Asking,
+        skew: Skew,
         rows_max: usize,
     ) -> Result<Self, FactsError> {
+        let (earliest, latest) = skew.around(asking.now);
         let mut gather = Self {
             mapping,
             asking,
+            instants: [earliest, asking.now, latest],
             rows_max,
             rows: 0,
             entries: BTreeMap::new(),
@@ -257,7 +263,7 @@ impl<'m> Gather<'m> {
     fn follow_parents(&mut self) -> Result<bool, FactsError> {
         let mut found = Vec::new();
         for entry in self.entries.values_mut().filter(|entry| !entry.has_followed_parents) {
-            if let Some(parents) = entry.parents_with_parents(self.mapping, self.asking)? {
+            if let Some(parents) = entry.parents_with_parents(self.mapping, &self.instants)? {
                 entry.has_followed_parents = true;
                 found.extend(parents);
             }

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 
 use super::{facts::Asking, fed::Fact, fresh::Mark, load::FactKey};
 use crate::domain::{
-    Entities, Loaded, Slice, SlicePlan,
+    Entities, Loaded, Skew, Slice, SlicePlan,
     mapping::{Mapping, Source},
     projection::View,
 };
@@ -83,12 +83,21 @@ impl Hot {
     }
 
     /// The slice of an earlier question, if this one asks for the same at an instant that the slice is good for.
-    pub(super) fn find(&self, mapping: &Mapping, plan: &Arc<SlicePlan>, asking: &Asking) -> Option<Arc<HotSlice>> {
+    /// `skew` is how far the databases' clocks may be from ours: what any of them may show counts as the instant.
+    pub(super) fn find(
+        &self,
+        mapping: &Mapping,
+        plan: &Arc<SlicePlan>,
+        asking: &Asking,
+        skew: Skew,
+    ) -> Option<Arc<HotSlice>> {
         if !asking.asserted.is_empty() {
             return None;
         }
         let slice = self.slices.get(&key(mapping, plan, asking))?;
-        (Arc::ptr_eq(&slice.plan, plan) && slice.entities.are_good_at(asking.now)).then_some(slice)
+        let (earliest, latest) = skew.around(asking.now);
+        let is_good = slice.entities.are_good_at(earliest) && slice.entities.are_good_at(latest);
+        (Arc::ptr_eq(&slice.plan, plan) && is_good).then_some(slice)
     }
 
     /// Keeps a complete slice, and makes room in it for what the engine makes of it.
@@ -107,8 +116,12 @@ impl Hot {
             return;
         }
         let view = View::new(mapping, slice, asking.now, asking.said_tenant.as_deref());
-        let until = view.boundaries(Timestamp::MAX).first().copied().unwrap_or(Timestamp::MAX);
-        slice.entities.remember(asking.now, until);
+        let (earliest, latest) = slice.skew.around(asking.now);
+        let until = view.boundaries(earliest, Timestamp::MAX).first().copied().unwrap_or(Timestamp::MAX);
+        if until <= latest {
+            return;
+        }
+        slice.entities.remember(earliest, until);
         let of = |source| facts.iter().filter(|fact| fact.key.source == source).cloned().collect();
         let kept = HotSlice {
             plan: Arc::clone(plan),

@@ -8,6 +8,7 @@
 //! and anything that writes to a database that facts come from, the tables of the feed aside.
 
 mod barrier;
+mod caution;
 mod check;
 mod decode;
 mod entry;
@@ -22,6 +23,7 @@ mod hot;
 mod keep;
 mod load;
 mod pool;
+mod primary;
 mod probe;
 mod read;
 #[cfg(test)]
@@ -29,6 +31,7 @@ mod sim;
 mod source;
 
 pub use barrier::{BarrierError, Passed};
+pub use caution::Caution;
 pub use check::Problem;
 pub use error::{Cause, ConnectError, FactsError, Place};
 pub use facts::{Asking, Facts, FactsOptions, Gathered, OnLoad};

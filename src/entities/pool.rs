@@ -9,10 +9,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     str::FromStr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +19,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::error::{Cause, ConnectError};
+use super::{
+    error::{Cause, ConnectError},
+    primary::Primary,
+};
 use crate::{clock::Clock, domain::mapping::Source};
 
 /// Prepared statements kept by a connection: more than a mapping has queries.
@@ -54,7 +54,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) enum Database {
     Sqlite(Box<SqliteFile>),
-    Postgres { pool: PgPool, connect: Box<PgConnectOptions>, retired: Arc<Retired> },
+    Postgres { pool: PgPool, connect: Box<PgConnectOptions>, primary: Arc<Primary> },
 }
 
 impl Pool {
@@ -79,10 +79,10 @@ impl Pool {
                     .map_or_else(|| connect.get_host().to_owned(), |socket| socket.display().to_string());
                 let address =
                     format!("postgres://{place}:{}/{}", connect.get_port(), connect.get_database().unwrap_or_default());
-                let retired = Arc::new(Retired::new(Arc::clone(clock)));
-                let pool = postgres_pool(options, &retired).connect_lazy_with(connect.clone());
+                let primary = Arc::new(Primary::new(Arc::clone(clock)));
+                let pool = postgres_pool(options, &primary).connect_lazy_with(connect.clone());
                 Ok(Self {
-                    database: Database::Postgres { pool, connect: Box::new(connect), retired },
+                    database: Database::Postgres { pool, connect: Box::new(connect), primary },
                     address,
                     options,
                 })
@@ -106,34 +106,11 @@ fn postgres_options(connect: PgConnectOptions, options: PoolOptions) -> PgConnec
         .disable_statement_logging()
 }
 
-/// Connections opened before some instant are of no more use: they may lead to a server that was the primary then.
-#[derive(Debug)]
-pub(super) struct Retired {
-    clock: Arc<dyn Clock>,
-    /// Nanoseconds of the clock's elapsed time.
-    before: AtomicU64,
-}
-
-impl Retired {
-    const fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, before: AtomicU64::new(0) }
-    }
-
-    /// Retires every connection that is open now.
-    pub(super) fn retire(&self) {
-        self.before.fetch_max(u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX), SeqCst);
-    }
-
-    fn is_retired(&self, age: Duration) -> bool {
-        self.clock.elapsed().saturating_sub(age) <= Duration::from_nanos(self.before.load(SeqCst))
-    }
-}
-
-fn postgres_pool(options: PoolOptions, retired: &Arc<Retired>) -> PgPoolOptions {
-    let retired = Arc::clone(retired);
+fn postgres_pool(options: PoolOptions, primary: &Arc<Primary>) -> PgPoolOptions {
+    let (opening, using) = (Arc::clone(primary), Arc::clone(primary));
     PgPoolOptions::new()
         .before_acquire(move |_, meta| {
-            let is_usable = !retired.is_retired(meta.age);
+            let is_usable = !using.is_retired(meta.age);
             Box::pin(async move { Ok(is_usable) })
         })
         .max_connections(options.connections)
@@ -141,12 +118,9 @@ fn postgres_pool(options: PoolOptions, retired: &Arc<Retired>) -> PgPoolOptions 
         // A connection that broke while idle is noticed by its next statement, which another one then repeats:
         // cheaper than a round trip before each.
         .test_before_acquire(false)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // A standby may lag: a revocation committed on the primary would stay unseen.
-                let in_recovery: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await?;
-                if in_recovery { Err(sqlx::Error::Protocol("the server is in recovery".to_owned())) } else { Ok(()) }
-            })
+        .after_connect(move |connection, _| {
+            let primary = Arc::clone(&opening);
+            Box::pin(async move { primary.admit(connection).await })
         })
 }
 

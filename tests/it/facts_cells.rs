@@ -104,3 +104,21 @@ async fn every_kind_of_cell_is_read_from_postgresql() {
     );
     assert_eq!(cells(&world, "null", wanted).await, vec![Cell::Null; 20]);
 }
+
+/// An id that was taken for granted would be that of whatever row a loose comparison finds.
+#[tokio::test]
+async fn an_own_row_without_an_id_that_can_be_read_is_refused() {
+    for world in [World::sqlite().await, World::postgres().await] {
+        let facts = world.facts();
+        let ask = asking(&user("ana"), &uid("Client", "C1"));
+        let plan = slice_plan(plan(&[], &[]), plan(&[], &[]));
+        for id in ["", "NULL AS id, ", "1.5 AS id, ", "id AS other, "] {
+            let sql = format!("SELECT {id}status FROM clients WHERE id = $1");
+            let error = facts.slice(&kinds(&sql, "status text"), &plan, &ask).await.unwrap_err();
+            assert_eq!(error.to_string(), "column `id` is not returned by entity `Client`", "{sql}");
+        }
+        let whole =
+            facts.slice(&kinds("SELECT id, status FROM clients WHERE id = $1", "status text"), &plan, &ask).await;
+        assert_eq!(*whole.unwrap().present(&uid("Client", "C1")).unwrap().row.cells, [text("active")]);
+    }
+}

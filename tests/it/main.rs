@@ -15,6 +15,7 @@ mod cli;
 mod cli_audit;
 mod cli_db;
 mod cli_policies;
+mod clocks;
 mod connections;
 mod docs;
 mod ends;

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use crate::helpers::{
     postgres::Postgres,
     sidecar::{Doors, Receipt, Sidecar, Told, ana_reads, wait_for},
+    sqlite::Sqlite,
 };
 
 /// `serve` goes by the real clock: moves every instant of the demo world by the time that has passed since its day.
@@ -50,6 +51,30 @@ impl Heard {
     fn is_outage(&self) -> bool {
         !self.decision && self.reason == "data_unavailable"
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_another_journal_mode_is_told_of_and_read_all_the_same() {
+    let sqlite = Sqlite::demo().await;
+    sqlite.execute("store", "PRAGMA journal_mode = DELETE").await;
+    let mut sidecar = Sidecar::serve(&sqlite.url("app"), &sqlite.url("store"));
+    let doors = sidecar.doors();
+    let words = "source `store` is in journal mode `delete`";
+    let told = wait_for("the mode is told of", || {
+        let told = doors.probe("/readyz?verbose");
+        told.body.contains(words).then_some(told)
+    });
+    assert_eq!(told.status, 200, "{}", told.body);
+    assert!(
+        told.body.contains("PRAGMA journal_mode = WAL") && !told.body.contains("source `app` is in"),
+        "{}",
+        told.body
+    );
+    let log = sidecar.log();
+    assert!(log.contains(words), "{log}");
+    sqlite.execute("store", "PRAGMA journal_mode = WAL").await;
+    wait_for("it is mended", || (!doors.probe("/readyz?verbose").body.contains(words)).then_some(()));
+    assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
 }
 
 #[test]

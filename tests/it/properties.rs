@@ -12,7 +12,7 @@ use crate::helpers::{
     random::Draw,
 };
 
-fn allows(evaluation: &Evaluation) -> bool {
+pub(crate) fn allows(evaluation: &Evaluation) -> bool {
     evaluation.decision == Decision::Allow
 }
 
@@ -26,7 +26,7 @@ fn strength(fields: Option<&Fields>, name: &str) -> u8 {
 }
 
 /// Whether `later` gives all that `now` gives.
-fn gives_as_much(now: &Evaluation, later: &Evaluation) -> bool {
+pub(crate) fn gives_as_much(now: &Evaluation, later: &Evaluation) -> bool {
     let Some(fields) = &now.fields else { return allows(later) };
     let names = fields.allow.iter().chain(fields.mask.keys());
     allows(later)
@@ -34,7 +34,7 @@ fn gives_as_much(now: &Evaluation, later: &Evaluation) -> bool {
 }
 
 /// Whether `less` allows nothing that `more` does not.
-fn gives_no_more(more: &Evaluation, less: &Evaluation) -> bool {
+pub(crate) fn gives_no_more(more: &Evaluation, less: &Evaluation) -> bool {
     if !allows(less) {
         return true;
     }

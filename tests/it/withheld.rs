@@ -1,7 +1,9 @@
 //! An allow that would leave too late for its facts does not leave, and the trail says so.
 
 use std::{
-    path::PathBuf,
+    io::Read as _,
+    path::{Path, PathBuf},
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -31,6 +33,8 @@ struct Jumping {
     has_jumped: AtomicBool,
 }
 
+const HEAD_BYTES: u64 = 32 * 1_024;
+
 const JUMP: Duration = Duration::from_secs(3_600);
 
 impl Jumping {
@@ -52,18 +56,36 @@ impl Clock for Jumping {
     }
 }
 
-/// Time that passes once an allow stands in the trail: after its record and before its answer.
-#[derive(Debug, Default)]
-struct AfterRecord(OnceLock<PathBuf>);
+/// Time that passes once so many allows stand in the trail: after the record of the last and before its answer.
+#[derive(Debug)]
+pub(crate) struct AfterRecord {
+    trail: OnceLock<PathBuf>,
+    allows: usize,
+}
 
 impl AfterRecord {
+    pub(crate) fn of(allows: usize) -> Arc<Self> {
+        Arc::new(Self { trail: OnceLock::new(), allows })
+    }
+
+    pub(crate) fn watch(&self, trail: PathBuf) {
+        self.trail.set(trail).unwrap();
+    }
+
     fn is_recorded(&self) -> bool {
-        let Some(trail) = self.0.get() else { return false };
+        let Some(trail) = self.trail.get() else { return false };
         // The trail's own threads ask for the time too, until after its folder has gone: a panic there ends the process.
-        let segments =
-            std::fs::read_dir(trail).into_iter().flatten().flatten().map(|entry| std::fs::read(entry.path()));
+        // A segment is far longer than what stands in it.
+        let head = |file: std::fs::File| -> std::io::Result<Vec<u8>> {
+            let mut head = Vec::new();
+            file.take(HEAD_BYTES).read_to_end(&mut head)?;
+            Ok(head)
+        };
+        let files = std::fs::read_dir(trail).into_iter().flatten().flatten();
+        let heads = files.map(|entry| std::fs::File::open(entry.path()).and_then(head));
         let allow = br#""decision":"allow""#;
-        segments.flatten().any(|bytes| bytes.windows(allow.len()).any(|window| window == allow))
+        let count = |bytes: &[u8]| bytes.windows(allow.len()).filter(|window| *window == allow).count();
+        heads.flatten().map(|bytes| count(&bytes)).sum::<usize>() >= self.allows
     }
 }
 
@@ -79,13 +101,27 @@ impl Clock for AfterRecord {
 
 #[tokio::test]
 async fn time_that_passes_between_the_record_and_the_answer_counts() {
-    let clock = Arc::new(AfterRecord::default());
+    let clock = AfterRecord::of(1);
     let authorizing = Authorizing::with(World::sqlite().await, |world| world.options(), clock.clone()).await;
-    clock.0.set(authorizing.trail()).unwrap();
+    clock.watch(authorizing.trail());
     let recorded = authorizing.authorizer.authorize(question()).await.unwrap();
-    let lines = lines(&authorizing);
+    let lines = lines(&authorizing.trail());
     assert_eq!(told(&lines), ["allow", "withheld", "allow"]);
     assert_eq!(lines.iter().rfind(|line| line["kind"] == "decision").unwrap()["seq"], recorded.receipt().seq);
+}
+
+/// A decision of a batch rests on what was read when it was made: a revocation is in force when the whole batch has left.
+#[tokio::test]
+async fn a_barrier_waits_for_a_batch_that_had_begun() {
+    let authorizing = Authorizing::on(World::sqlite().await).await;
+    let held = authorizing.authorizer.held();
+    assert!(held.authorize(question()).await.unwrap().value().decision.is_allow());
+    let mut barrier = pin!(authorizing.facts.barrier());
+    assert!(tokio::time::timeout(Duration::from_millis(300), barrier.as_mut()).await.is_err(), "it has not left yet");
+    let later = authorizing.authorizer.held();
+    drop(held);
+    barrier.await.unwrap();
+    drop(later);
 }
 
 /// The answer of a batch leaves when its last item is decided: the first one waits for it.
@@ -102,7 +138,7 @@ async fn an_allow_that_grows_old_while_others_are_decided_is_decided_again() {
     assert!(!held.is_good("d") && held.is_good("d2"), "a deny may always leave");
     let again = held.again("d", allowed).await.unwrap();
     assert!(again.value().decision.is_allow() && held.is_good("d"));
-    assert_eq!(told(&lines(&authorizing)), ["allow", "deny", "withheld", "allow"]);
+    assert_eq!(told(&lines(&authorizing.trail())), ["allow", "deny", "withheld", "allow"]);
 }
 
 fn question() -> Request {
@@ -111,14 +147,13 @@ fn question() -> Request {
     request
 }
 
-fn lines(authorizing: &Authorizing) -> Vec<Json> {
-    let trail = authorizing.trail();
-    let records = records(&trail, Filter::default()).unwrap();
+pub(crate) fn lines(trail: &Path) -> Vec<Json> {
+    let records = records(trail, Filter::default()).unwrap();
     records.map(|record| serde_json::from_slice(&record.unwrap().line).unwrap()).collect()
 }
 
 /// Kinds and decisions of the records, without what the trail says of itself.
-fn told(lines: &[Json]) -> Vec<String> {
+pub(crate) fn told(lines: &[Json]) -> Vec<String> {
     let word = |line: &Json| match line["kind"].as_str().unwrap() {
         "decision" => line["decision"].as_str().unwrap().to_owned(),
         "system" => line["detail"]["event"].as_str().unwrap_or_default().to_owned(),
@@ -135,7 +170,7 @@ async fn an_allow_that_is_late_twice_is_a_deny() {
     let recorded = authorizing.authorizer.authorize(question()).await.unwrap();
     assert_eq!(recorded.value().decision, Decision::Deny);
     assert_eq!(recorded.value().reason.as_ref().unwrap().as_str(), "data_stale");
-    let lines = lines(&authorizing);
+    let lines = lines(&authorizing.trail());
     assert_eq!(told(&lines), ["allow", "withheld", "allow", "withheld", "deny"]);
     let withheld: Vec<&Json> = lines.iter().filter(|line| line["detail"]["event"] == "withheld").collect();
     let allows: Vec<&Json> = lines.iter().filter(|line| line["decision"] == "allow").collect();
@@ -155,7 +190,7 @@ async fn an_allow_that_is_late_once_is_decided_again_from_facts_read_for_it() {
         let options = |world: &World| world.options();
         let authorizing = Authorizing::with(World::sqlite().await, options, clock.clone()).await;
         let recorded = authorizing.authorizer.authorize(question()).await.unwrap();
-        let lines = lines(&authorizing);
+        let lines = lines(&authorizing.trail());
         match told(&lines).iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["allow"] => at_once += 1,
             ["allow", "withheld", "allow"] => withheld += 1,

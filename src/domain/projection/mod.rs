@@ -270,8 +270,8 @@ impl<'a> View<'a> {
         found
     }
 
-    /// Instants after now and not after `until` at which a window of the slice opens or closes, ascending.
-    pub fn boundaries(&self, until: Timestamp) -> Vec<Timestamp> {
+    /// Instants after `after` and not after `until` at which a window of the slice opens or closes, ascending.
+    pub fn boundaries(&self, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
         let mut instants = BTreeSet::new();
         for (uid, loaded) in &*self.slice.entities {
             let (Loaded::Present(entity), Some(mapping)) = (loaded, self.mapping.entity(&uid.type_name().to_string()))
@@ -290,7 +290,7 @@ impl<'a> View<'a> {
                 }
             }
         }
-        instants.into_iter().filter(|instant| *instant > self.now && *instant <= until).collect()
+        instants.into_iter().filter(|instant| *instant > after && *instant <= until).collect()
     }
 
     /// The rows that made `parent` a parent of `uid`.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{
-    Freshness,
+    Freshness, Skew,
     mapping::{Bound, CellKind, Column, ParentId, Part, Query, Scalar, Shape, Source, Tenancy, Window},
 };
 
@@ -157,6 +157,7 @@ fn slice(about: Vec<Vec<Cell>>) -> Slice {
         .into(),
         asserted: BTreeMap::new(),
         freshness: Freshness { revision: String::new(), age_ms: 0 },
+        skew: Skew::default(),
     }
 }
 
@@ -302,7 +303,7 @@ fn boundaries_are_the_instants_after_now_and_up_to_the_limit_in_order() {
         ["2026-03-10T15:00:30Z", NOW, "2026-03-10T15:00:10Z", "2026-03-10T15:00:10Z", "2026-03-10T15:00:31Z"];
     let (mapping, slice) = (mapping(), slice(instants.map(ending).into()));
     let view = View::new(&mapping, &slice, at(NOW), None);
-    let found = view.boundaries(at("2026-03-10T15:00:30Z"));
+    let found = view.boundaries(at(NOW), at("2026-03-10T15:00:30Z"));
     assert_eq!(found, [at("2026-03-10T15:00:10Z"), at("2026-03-10T15:00:30Z")]);
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     domain::{
-        Cell, FactEntity, Freshness, Loaded, Row, Slice, Timestamp,
+        Cell, FactEntity, Freshness, Loaded, Row, Skew, Slice, Timestamp,
         mapping::{Attribute, CellKind, Column},
         projection::{View, uid},
     },
@@ -289,6 +289,7 @@ proptest! {
             entities: entities.into(),
             asserted: BTreeMap::new(),
             freshness: Freshness { revision: String::new(), age_ms: 0 },
+            skew: Skew::default(),
         };
         let view = View::new(&shipped.mapping, &slice, Timestamp::UNIX_EPOCH, None);
         let present = Entities::from_entities(view.project().unwrap().to_cedar().unwrap(), None).unwrap();

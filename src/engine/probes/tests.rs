@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use super::*;
 use crate::{
     domain::{
-        Cell, FactEntity, Freshness, Loaded, Row, Slice, Timestamp,
+        Cell, FactEntity, Freshness, Loaded, Row, Skew, Slice, Timestamp,
         mapping::{CellKind, Mapping},
         projection::uid,
     },
@@ -107,6 +107,7 @@ fn evidence(policy: &str) -> Vec<String> {
         .into(),
         asserted: BTreeMap::new(),
         freshness: Freshness { revision: String::new(), age_ms: 0 },
+        skew: Skew::default(),
     };
     let now: Timestamp = "2026-03-10T15:00:00Z".parse().unwrap();
     let view = View::new(&mapping, &slice, now, None);

@@ -2,6 +2,7 @@
 //!
 //! The loop is the same for every database and for the simulator; a database brings [`Connect`] and [`Feed`].
 
+mod bracket;
 mod postgres;
 mod run;
 
@@ -19,8 +20,8 @@ use super::{error::Cause, fresh::Changed};
 pub(super) trait Connect {
     type Feed: Feed;
 
-    /// A new connection to the one primary. Drops the idle connections of the loads too, so that none of them can lead
-    /// to a server that was the primary before.
+    /// A new connection to the one primary. If it is another server than before, the connections of the loads are retired,
+    /// and new ones must lead to this one too.
     async fn connect(&mut self) -> Result<Self::Feed, FeedError>;
 
     /// Waits before the next attempt after `attempts` in a row failed.
@@ -29,6 +30,9 @@ pub(super) trait Connect {
 
 /// One live connection of a feed.
 pub(super) trait Feed {
+    /// The database's own clock, as it was read while the connection was opened.
+    fn server_time(&self) -> Option<Timestamp>;
+
     /// Whether the feed is whole: everything watched that must be. Asked on a new connection and once a minute. Gives the
     /// digest of the mapping that it looked at.
     async fn inspect(&mut self) -> Result<u64, FeedError>;

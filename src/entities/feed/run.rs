@@ -7,9 +7,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Connect, Feed, FeedError, Polled};
+use super::{Connect, Feed, FeedError, Polled, bracket::Bracket};
 use crate::{
     clock::Clock,
+    domain::Skew,
     entities::fresh::{Bug, Validity, is_seeded},
 };
 
@@ -33,6 +34,8 @@ pub(in crate::entities) struct Seen {
     pub(in crate::entities) heard: Option<Duration>,
     /// By how much the database's clock is ahead, in seconds.
     pub(in crate::entities) skew_seconds: Option<f64>,
+    /// Where the database's clock was found last; `None` where ours tells nothing.
+    pub(in crate::entities) bracket: Option<Bracket>,
 }
 
 impl FeedState {
@@ -40,14 +43,28 @@ impl FeedState {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn polled(&self, position: String, heard: Duration, skew_seconds: Option<f64>) {
+    /// How far the database's clock may be from `now`, which ours shows at `elapsed`.
+    pub(in crate::entities) fn skew(&self, now: Timestamp, elapsed: Duration) -> Skew {
+        let bracket = self.0.lock().unwrap_or_else(PoisonError::into_inner).bracket;
+        bracket.map(|bracket| bracket.skew(now, elapsed)).unwrap_or_default()
+    }
+
+    fn polled(&self, position: String, heard: Duration) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.trouble = None;
         seen.heard = Some(heard);
-        seen.skew_seconds = skew_seconds;
         if seen.position.as_deref() != Some(&*position) {
             seen.position = Some(position.into());
         }
+    }
+
+    /// The database's clock showed this between two instants. A clock of ours that stands still or is moved by hand, the
+    /// demo's, tells nothing of it.
+    fn shown(&self, server: Option<Timestamp>, sent: Duration, received: Duration, clock: &dyn Clock) {
+        let bracket = server.filter(|_| clock.is_wall()).and_then(|server| Bracket::of(server, sent, received));
+        let seconds = bracket.map(|bracket| bracket.seconds(clock.now(), clock.elapsed()));
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (seen.bracket, seen.skew_seconds) = (bracket, seconds);
     }
 
     fn failed(&self, error: FeedError) {
@@ -66,8 +83,13 @@ pub(in crate::entities) async fn run<C: Connect>(
     let mut attempts = 0_u32;
     loop {
         validity.drop_lease();
+        let sent = clock.elapsed();
         let error = match connect.connect().await {
-            Ok(mut feed) => follow(&mut feed, validity, state, clock, on_lag, &mut attempts).await,
+            Ok(mut feed) => {
+                // A feed that is not whole comes to no poll, and windows are judged all the same.
+                state.shown(feed.server_time(), sent, clock.elapsed(), clock);
+                follow(&mut feed, validity, state, clock, on_lag, &mut attempts).await
+            }
             Err(error) => error,
         };
         validity.drop_lease();
@@ -141,18 +163,15 @@ fn take_in(
     clock: &dyn Clock,
     on_lag: &(dyn Fn(Duration) + Send + Sync),
 ) {
+    let received = clock.elapsed();
     let lease = if is_seeded(Bug::LeaseIsEndOfPoll) { clock.elapsed() } else { started };
     validity.apply(&polled.changed);
-    state.polled(polled.position, started, polled.server_time.and_then(|server| skew(server, clock)));
+    state.shown(polled.server_time, started, received, clock);
+    state.polled(polled.position, started);
     validity.renew(lease);
     if let Some(lag) = polled.lag {
         on_lag(lag);
     }
-}
-
-/// By how much the server's clock is ahead. A clock that stands still or is moved by hand, the demo's, tells nothing.
-fn skew(server: Timestamp, clock: &dyn Clock) -> Option<f64> {
-    clock.is_wall().then(|| server.duration_since(clock.now()).as_secs_f64())
 }
 
 /// Notices a wall clock that was set: windows are judged by it, so nothing kept is believed until the next poll.

@@ -24,6 +24,10 @@ pub(crate) enum Bug {
     NoTruncateTrigger,
     TriggersNotAlways,
     HintWithoutPoll,
+    LoadsFromStandby,
+    LoadsFromAnotherServer,
+    FileLookedAtOnce,
+    MarkOutsideLook,
 }
 
 /// Whether this run is to make that mistake. Always false in a build without the feature.

@@ -120,7 +120,12 @@ impl Validity {
 
     /// Everything read so far is invalid at once.
     pub(in crate::entities) fn forget(&self) {
-        self.epoch.fetch_max(self.next_tick(), SeqCst);
+        let tick = self.next_tick();
+        if is_seeded(Bug::MarkOutsideLook) {
+            // Other threads look in between: here they are given the time to.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.epoch.fetch_max(tick, SeqCst);
     }
 
     /// Takes in what a poll told. The lease is renewed after this, not before.

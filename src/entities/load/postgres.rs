@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use super::{Want, exact, unavailable};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         error::{Cause, FactsError},
         fresh::{Bug, is_seeded},
         keep::Lane,
+        primary::Primary,
         read::{self, ReadError},
     },
 };
@@ -34,15 +35,26 @@ pub(in crate::entities) fn lanes<T>(wanted: Vec<T>) -> Vec<Vec<T>> {
 ///
 /// Runs to its end whoever goes on waiting: a load that is dropped halfway would leave its connection in the middle of
 /// an answer.
-pub(in crate::entities) async fn depart(pool: PgPool, limit: Duration, mut lane: Lane) {
+pub(in crate::entities) async fn depart(pool: PgPool, primary: Arc<Primary>, limit: Duration, mut lane: Lane) {
     // After a restart of the server each connection of the pool is broken, and each is found out once.
     let mut spares = pool.options().get_max_connections() + 1;
-    let mut connection = None;
+    let mut connection: Option<PoolConnection<Postgres>> = None;
+    let mut retirements = primary.retirements();
     loop {
+        // The feed has found another server since: this connection may lead to the one before.
+        if let Some(live) = connection.as_mut().filter(|_| primary.retirements() != retirements) {
+            live.close_on_drop();
+            connection = None;
+        }
         // The connection comes first and the mark after it: a wait for a connection must not make a fact old.
         if connection.is_none() {
+            retirements = primary.retirements();
             match tokio::time::timeout(limit, pool.acquire()).await {
-                Ok(Ok(live)) => connection = Some(live),
+                // Looked at once more before it is used.
+                Ok(Ok(live)) => {
+                    connection = Some(live);
+                    continue;
+                }
                 Ok(Err(error)) => return fail(&mut lane, Cause::of(&error)),
                 Err(_elapsed) => return fail(&mut lane, Cause::NoConnection),
             }

@@ -52,6 +52,10 @@ impl SimFeed {
 }
 
 impl Feed for SimFeed {
+    fn server_time(&self) -> Option<jiff::Timestamp> {
+        None
+    }
+
     async fn inspect(&mut self) -> Result<u64, FeedError> {
         self.travel().await?;
         Ok(MAPPING)

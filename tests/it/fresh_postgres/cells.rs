@@ -6,16 +6,19 @@ use std::{
 };
 
 use chaperone::{
-    clock::{Clock, FrozenClock},
+    clock::{Clock, FrozenClock, SystemClock},
     domain::{Reason, Timestamp, mapping::Source},
     entities::{PoolOptions, Trust},
 };
 use jiff::{SignedDuration, ToSpan as _};
 
-use crate::helpers::{
-    clinic::{NOW, at},
-    following::{Databases, Following, Heard, How, elapsed, lift, revoke, wait_for},
-    postgres::Postgres,
+use crate::{
+    helpers::{
+        clinic::{NOW, at},
+        following::{Databases, Following, Heard, How, elapsed, lift, revoke, wait_for},
+        postgres::Postgres,
+    },
+    outage::TO_TODAY,
 };
 
 const STALENESS: Duration = Duration::from_secs(2);
@@ -180,11 +183,9 @@ impl Clock for Settable {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_wall_clock_that_steps_hides_no_revocation() {
-    let databases = Databases::on(Postgres::shared()).await;
-    let clock = Arc::new(Settable::at(at(NOW)));
-    let following = Following::start(&databases, How { clock: clock.clone(), ..How::within(STALENESS) });
+    let (databases, clock, following) = today(SignedDuration::ZERO, "SELECT 'whole'").await;
     following.works(&databases, 1).await;
-    for hours in [1, -2, 3, -2] {
+    for hours in [1, -2, 3] {
         following.ask_until("ana may read", 1, Heard::is_allow).await;
         clock.turn(hours.hours());
         let committed = databases.write(Source::Store, revoke(1)).await;
@@ -193,5 +194,64 @@ async fn a_running_wall_clock_that_steps_hides_no_revocation() {
     }
     following.works(&databases, 1).await;
     let skew = following.facts.feeds()[0].skew_seconds.expect("both clocks are known");
-    assert!(skew.abs() > 3_600.0, "the database's clock is another day's: {skew}");
+    assert!(skew < -3_600.0, "ours was turned on by two hours: {skew}");
+}
+
+/// The demo world as if its day were today, after `change` of the store, and a clock of ours that differs from the
+/// databases' by this.
+async fn today(ahead: SignedDuration, change: &str) -> (Databases, Arc<Settable>, Following) {
+    let databases = Databases::on(Postgres::shared()).await;
+    for source in [Source::App, Source::Store] {
+        databases.write(source, TO_TODAY).await;
+    }
+    databases.write(Source::Store, change).await;
+    let clock = Arc::new(Settable::at(SystemClock.now() + ahead));
+    let following = Following::start(&databases, How { clock: clock.clone(), ..How::within(STALENESS) });
+    let is_known = async || following.facts.feeds().iter().all(|feed| feed.skew_seconds.is_some());
+    wait_for("the databases' clocks are known", is_known).await;
+    (databases, clock, following)
+}
+
+/// Far more than a poll can take, and far less than a test may.
+const APART: Duration = Duration::from_secs(6);
+const SOON: Duration = Duration::from_millis(2_500);
+
+/// A feed that is not whole comes to no poll: the clock is read all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_ends_by_the_clock_that_wrote_its_end_though_ours_is_behind() {
+    for change in ["SELECT 'whole'", "ALTER TABLE assignments DISABLE TRIGGER chaperone_row"] {
+        let (databases, _clock, following) = today(-SignedDuration::try_from(APART).unwrap(), change).await;
+        following.ask_until("ana may read", 1, Heard::is_allow).await;
+        let ends = format!(
+            "UPDATE assignments SET valid_to = clock_timestamp() + interval '{} ms' WHERE id = 'LA1'",
+            SOON.as_millis()
+        );
+        let written = databases.write(Source::Store, ends).await;
+        let mut allows = 0;
+        loop {
+            let heard = following.ask(1).await;
+            if heard.is_refusal() {
+                assert!(heard.released < written + APART, "by our clock it is open for another moment: {heard:?}");
+                break;
+            }
+            assert!(heard.is_allow() && heard.asked < written + SOON, "it is over: {heard:?}, written at {written:?}");
+            allows += 1;
+        }
+        assert!(allows > 0, "it was open at first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_starts_by_the_clock_that_wrote_its_start_though_ours_is_ahead() {
+    let (databases, _clock, following) = today(SignedDuration::try_from(APART).unwrap(), "SELECT 'whole'").await;
+    following.ask_until("ana may read", 1, Heard::is_allow).await;
+    let starts = format!(
+        "UPDATE assignments SET valid_from = clock_timestamp() + interval '{} ms' WHERE id = 'LA1'",
+        SOON.as_millis()
+    );
+    let sent = elapsed();
+    let written = databases.write(Source::Store, starts).await;
+    following.denied_in_time(1, written).await;
+    let heard = following.ask_until("it has started", 1, Heard::is_allow).await;
+    assert!(heard.released >= sent + SOON, "it has not started: {heard:?}, sent at {sent:?}");
 }

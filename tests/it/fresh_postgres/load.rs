@@ -1,6 +1,7 @@
 //! Revocations while many callers ask, and behind a barrier.
 
 use std::{
+    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -153,14 +154,17 @@ async fn under_load(hint: bool, most: usize, patience: Duration) {
     let seen: Vec<_> = revoked.iter().map(|revoked| revoked.seen(&by_lane[revoked.lane], STALENESS)).collect();
     let judged: usize = seen.iter().map(|seen| seen.judged).sum();
     let outages = heard.iter().filter(|heard| heard.is_outage()).count();
-    println!(
-        "{} revocations under {CALLERS} callers {} notifications, {took:.1?}: commit to first deny {}, to the feed {}; {} answers ({outages} without facts), {judged} of them later than commit + {STALENESS:?}",
+    let line = format!(
+        "{} revocations under {CALLERS} callers {} notifications, {took:.1?}: commit to the feed {}; commit to the first deny {}; {} answers ({outages} without facts), {judged} of them later than commit + {STALENESS:?}",
         revoked.len(),
         if hint { "with" } else { "without" },
-        distribution(seen.iter().filter_map(|seen| seen.lag).collect()),
         distribution(following.taken_in.lock().unwrap().clone()),
+        distribution(seen.iter().filter_map(|seen| seen.lag).collect()),
         heard.len(),
     );
+    // Not through the macros: what a test that passes prints by these is not shown.
+    let mut shown = std::io::stderr();
+    writeln!(shown, "{line}").unwrap();
     let late: Vec<_> = revoked.iter().zip(&seen).filter(|(_, seen)| !seen.late.is_empty()).collect();
     assert!(late.is_empty(), "allowed after the bound: {late:#?}");
     assert!(revoked.len() >= most.min(10), "only {} revocations", revoked.len());

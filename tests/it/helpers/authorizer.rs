@@ -36,6 +36,7 @@ pub(crate) fn shipped() -> Arc<Live> {
 /// An authorizer with what it stands on; the folders go away with it.
 pub(crate) struct Authorizing {
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) facts: Arc<Facts>,
     trail: tempfile::TempDir,
     _world: World,
 }
@@ -55,16 +56,16 @@ impl Authorizing {
     ) -> Self {
         let trail = tempfile::tempdir().unwrap();
         let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(trail.path().join("audit")) };
-        let facts = Facts::connect(options(&world), Arc::clone(&clock)).unwrap();
+        let facts = Arc::new(Facts::connect(options(&world), Arc::clone(&clock)).unwrap());
         let authorizer = Arc::new(Authorizer::new(
             shipped(),
-            Arc::new(facts),
+            Arc::clone(&facts),
             Arc::new(Trail::open(config, Arc::clone(&clock)).unwrap()),
             clock,
             Metrics::local().unwrap(),
             Settings { durability: Tier::Process, durability_of_changes: Tier::Disk },
         ));
-        Self { authorizer, trail, _world: world }
+        Self { authorizer, facts, trail, _world: world }
     }
 
     pub(crate) fn trail(&self) -> PathBuf {

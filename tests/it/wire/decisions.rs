@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use chaperone::audit::{Filter, holds, records};
+use chaperone::{
+    audit::{Filter, holds, records},
+    http::{CallersApi, Limits},
+};
 use serde_json::{Value as Json, json};
 
-use super::{Furnished, JSON, POST, ask, open_shared};
-use crate::helpers::{raw::Line, world::World};
+use super::{Furnished, JSON, POST, ask, open, open_shared, room};
+use crate::{
+    helpers::{authorizer::Authorizing, clinic::fresh, raw::Line, world::World},
+    withheld::{AfterRecord, lines, told},
+};
 
 async fn furnished() -> Result<(Arc<Furnished>, std::net::SocketAddr)> {
     let furnished = Arc::new(Furnished::new(Default::default(), None).await);
@@ -56,6 +62,36 @@ async fn an_allow_and_a_deny_are_in_the_trail_as_they_were_answered() -> Result<
         assert_eq!((&record["reason"], &record["caller"]), (&reason, &json!("ehr")));
         assert_eq!(record["revisions"]["policies"], said["revisions"]["policies"]);
     }
+    Ok(())
+}
+
+/// The first allow waits for the second, and time passes once that one is recorded: both are too old to leave.
+#[tokio::test]
+async fn no_allow_of_a_batch_leaves_that_grew_old_while_the_last_was_decided() -> Result<()> {
+    let clock = AfterRecord::of(2);
+    let authorizing = Authorizing::with(World::sqlite().await, |world| world.options(), clock.clone()).await;
+    let trail = authorizing.trail();
+    clock.watch(trail.clone());
+    let api = CallersApi::new(room(&authorizing, Limits::default(), None));
+    let address = open(api).await?;
+    let batch = json!({
+        "subject": { "type": "User", "id": "ana" }, "action": { "name": "read" }, "context": { "session": fresh("T1") },
+        "evaluations": [{ "resource": { "type": "Note", "id": "N1" } }, { "resource": { "type": "Note", "id": "N1" } }],
+        // One after the other.
+        "options": { "evaluations_semantic": "deny_on_first_deny" },
+    });
+    let answer = ask(address, "POST /access/v1/evaluations", JSON, &batch.to_string()).await?;
+    let decisions: Vec<_> = answer.json()["evaluations"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{}", answer.body))
+        .iter()
+        .map(|item| item["decision"].clone())
+        .collect();
+    assert_eq!(decisions, [true, true], "{}", answer.body);
+    let lines = lines(&trail);
+    assert_eq!(told(&lines), ["allow", "allow", "withheld", "allow", "withheld", "allow"]);
+    let items: Vec<&str> = lines.iter().filter_map(|line| line["decision_id"].as_str()?.rsplit('.').next()).collect();
+    assert_eq!(items, ["0", "1", "1", "1", "0", "0"], "each is decided once more");
     Ok(())
 }
 

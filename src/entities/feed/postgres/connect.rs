@@ -11,6 +11,7 @@ use crate::{
     entities::{
         error::Cause,
         feed::{Connect, FeedError},
+        primary::Server,
     },
 };
 
@@ -18,6 +19,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
 /// A feed that is not whole waits for a person: looking for it more often would only load the database.
 const PAUSE_NOT_WHOLE: Duration = Duration::from_secs(2);
+
+/// Told which server the feed follows: the connections of the loads must lead there too.
+pub(in crate::entities) type OnConnect = Arc<dyn Fn(Option<Server>) + Send + Sync>;
 
 /// What a feed is made of.
 #[derive(Clone)]
@@ -31,8 +35,8 @@ pub(in crate::entities) struct PostgresOptions {
     /// Whether to listen for notifications, which end a pause early.
     pub(in crate::entities) hint: bool,
     pub(in crate::entities) clock: Arc<dyn Clock>,
-    /// Called when a connection leads to another server than the one before: drops the idle connections of the loads.
-    pub(in crate::entities) on_connect: Arc<dyn Fn() + Send + Sync>,
+    /// Called when a connection leads to another server than the one before, and with none when there is no connection.
+    pub(in crate::entities) on_connect: OnConnect,
     pub(in crate::entities) watching: Arc<Watching>,
 }
 
@@ -51,9 +55,9 @@ pub(super) struct Shared {
 pub(in crate::entities) struct PostgresConnect {
     connect: PgConnectOptions,
     shared: Shared,
-    on_connect: Arc<dyn Fn() + Send + Sync>,
+    on_connect: OnConnect,
     /// The server that the connection before led to.
-    server: Option<String>,
+    server: Option<Server>,
     /// Whether the last connection was left because the feed is not whole.
     was_whole: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -96,21 +100,39 @@ pub(super) async fn open(connect: &PgConnectOptions, limit: Duration) -> Result<
     timeout(limit, opened).await.unwrap_or(Err(Cause::Timeout))
 }
 
+/// When the loads are told where the feed is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Anyway,
+    IfOther,
+}
+
+impl PostgresConnect {
+    fn lead(&mut self, server: Option<Server>, change: Change) {
+        if change == Change::Anyway || self.server != server {
+            (self.on_connect)(server.clone());
+            self.server = server;
+        }
+    }
+}
+
 impl Connect for PostgresConnect {
     type Feed = PostgresFeed;
 
     async fn connect(&mut self) -> Result<PostgresFeed, FeedError> {
-        let (connection, session) = open(&self.connect, self.shared.limit).await.map_err(FeedError::Away)?;
-        if session.in_recovery {
-            // The loads' connections may lead there too.
-            self.server = None;
-            (self.on_connect)();
-            return Err(FeedError::Standby);
-        }
-        if self.server.as_ref() != Some(&session.database) {
-            (self.on_connect)();
-            self.server = Some(session.database.clone());
-        }
+        let (connection, session) = match open(&self.connect, self.shared.limit).await {
+            Ok((_, Session { in_recovery: true, .. })) => {
+                // The loads' connections may lead there too.
+                self.lead(None, Change::Anyway);
+                return Err(FeedError::Standby);
+            }
+            Ok(opened) => opened,
+            Err(cause) => {
+                self.lead(None, Change::IfOther);
+                return Err(FeedError::Away(cause));
+            }
+        };
+        self.lead(Some(session.server.clone()), Change::IfOther);
         Ok(PostgresFeed::new(connection, session, self.shared.clone(), self.was_whole.clone()))
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{
     logged::{ROW_FUNCTION_PREFIX, ROW_TRIGGER, TRIM_FUNCTION, TRUNCATE_FUNCTION, TRUNCATE_TRIGGER},
     sql::{Table, statement},
 };
-use crate::entities::error::Cause;
+use crate::entities::{error::Cause, primary::Server};
 
 /// Where a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +18,26 @@ pub(super) struct Session {
     /// The schema of the feed's tables; without them, the one where this session would make them.
     pub(super) schema: Option<String>,
     pub(super) in_recovery: bool,
+    pub(super) server: Server,
     /// The database, told apart from every other one.
     pub(super) database: String,
     /// As `150004`.
     pub(super) version: i32,
     /// Whether the role may ask for the identifier of the system.
     pub(super) may_identify: bool,
+    pub(super) server_time: Option<Timestamp>,
 }
 
 impl Session {
     pub(super) async fn of(connection: &mut PgConnection) -> Result<Self, Cause> {
+        let (server, in_recovery) = Server::of(&mut *connection).await?;
         let row = sqlx::query(
             "SELECT current_user::text, COALESCE((SELECT n.nspname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                       WHERE c.oid = pg_catalog.to_regclass('chaperone_change')), current_schema()::text),
-                    pg_catalog.pg_is_in_recovery(),
                     (SELECT d.oid::text || ' ' || pg_catalog.pg_postmaster_start_time()::text FROM pg_catalog.pg_database d WHERE d.datname = current_database()),
                     pg_catalog.current_setting('server_version_num')::int4,
-                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')",
+                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
+                    (extract(epoch FROM clock_timestamp()) * 1000000)::int8",
         )
         .fetch_one(connection)
         .await
@@ -42,10 +46,12 @@ impl Session {
             Ok(Self {
                 role: row.try_get(0)?,
                 schema: row.try_get(1)?,
-                in_recovery: row.try_get(2)?,
-                database: row.try_get(3)?,
-                version: row.try_get(4)?,
-                may_identify: row.try_get(5)?,
+                in_recovery,
+                server: server.clone(),
+                database: row.try_get(2)?,
+                version: row.try_get(3)?,
+                may_identify: row.try_get(4)?,
+                server_time: Timestamp::from_microsecond(row.try_get(5)?).ok(),
             })
         };
         read().map_err(|error| Cause::of(&error))

@@ -185,10 +185,9 @@ fn statements(wrong: &[Difference], schema: &str) -> Vec<String> {
         let tables: Vec<String> = locked.iter().map(|table| table.quoted()).collect();
         format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", "))
     });
-    // A sidecar whose mapping asks for what stood here before must look again before it believes its feed any longer.
-    let anew = wrong
-        .iter()
-        .any(|difference| difference.locks.is_some() || difference.sql.iter().any(|sql| sql.starts_with("DROP ")));
+    // Whatever was wrong, a sidecar may have believed its feed meanwhile, and its mapping may ask for what stood here
+    // before: it must look again, and forget what it kept.
+    let anew = !wrong.is_empty();
     let feed = Table::new(schema, "chaperone_feed").quoted();
     let anew = anew.then(|| format!("UPDATE {feed} SET epoch = gen_random_uuid()"));
     let mended = wrong.iter().flat_map(|difference| difference.sql.iter().cloned());

@@ -183,6 +183,10 @@ impl PostgresFeed {
 }
 
 impl Feed for PostgresFeed {
+    fn server_time(&self) -> Option<jiff::Timestamp> {
+        self.session.server_time
+    }
+
     async fn inspect(&mut self) -> Result<u64, FeedError> {
         let problems = self.problems().await.and_then(|problems| {
             if problems.is_empty() {

@@ -118,7 +118,7 @@ impl Stage {
             poll,
             hint: true,
             clock: Arc::new(SystemClock),
-            on_connect: Arc::new(|| {}),
+            on_connect: Arc::new(|_server| {}),
             watching,
         }
     }

@@ -234,6 +234,28 @@ async fn changes_that_were_deleted_before_they_were_seen_start_the_feed_anew() {
     assert_eq!(told(&mut feed).await, Vec::<String>::new());
 }
 
+/// It commits below what was trimmed before, is trimmed itself, and the bound says nothing of it.
+#[tokio::test]
+async fn a_transaction_that_was_open_for_longer_than_a_day_starts_the_feed_anew() {
+    let mut stage = Stage::installed().await;
+    let old =
+        "INSERT INTO chaperone_change (at, kind, key) VALUES (clock_timestamp() - interval '25 h', 'Client.team', 'c')";
+    let mut slow = session(&stage.url).await;
+    sqlx::raw_sql(statement(format!("BEGIN; {old}"))).execute(&mut slow).await.unwrap();
+    stage.run(old).await;
+    assert_eq!(stage.one("SELECT chaperone_trim()").await, 1, "the one that is committed");
+    let bound = "SELECT trimmed_below::text::bigint FROM chaperone_feed";
+    let before = stage.one(bound).await;
+    let mut feed = stage.started().await;
+    assert_eq!(told(&mut feed).await, Vec::<String>::new());
+    sqlx::raw_sql("COMMIT").execute(&mut slow).await.unwrap();
+    assert_eq!(stage.one("SELECT chaperone_trim()").await, 1, "the one that was open");
+    assert_eq!(stage.one(bound).await, before);
+    assert!(matches!(feed.poll().await, Err(FeedError::Moved { what }) if what.contains("epoch")));
+    let mut feed = stage.started().await;
+    assert_eq!(told(&mut feed).await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn the_feed_deletes_what_is_a_day_old_though_its_session_only_reads() {
     let mut stage = Stage::installed().await;

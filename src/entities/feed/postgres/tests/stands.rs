@@ -62,6 +62,39 @@ async fn whatever_no_longer_stands_is_named_and_mended() {
     }
 }
 
+/// A sidecar may have believed its feed while something was wrong: it never hears what changed then.
+#[tokio::test]
+async fn whatever_is_mended_starts_the_feeds_anew() {
+    let mut stage = Stage::installed().await;
+    for sql in [
+        "ALTER TABLE member DISABLE TRIGGER chaperone_row",
+        "ALTER TABLE member ENABLE TRIGGER chaperone_row",
+        "DROP TRIGGER chaperone_truncate ON visit_2",
+        "DROP TRIGGER chaperone_row ON member; CREATE TRIGGER chaperone_row AFTER INSERT ON member FOR EACH ROW EXECUTE FUNCTION chaperone_truncate()",
+        "CREATE OR REPLACE FUNCTION chaperone_truncate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS 'BEGIN RETURN NULL; END'",
+        "DO $$ BEGIN EXECUTE (SELECT format('CREATE OR REPLACE FUNCTION %I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''', proname)
+                              FROM pg_proc WHERE prosrc LIKE '%\"member\"%'); END $$",
+        "DROP TABLE chaperone_change",
+    ] {
+        // It has looked, and is not asked again before it is mended.
+        let mut feed = stage.started().await;
+        feed.poll().await.unwrap();
+        stage.run(sql).await;
+        assert_ne!(stage.install().await.unwrap().problems, Vec::<String>::new(), "{sql}");
+        assert!(matches!(feed.poll().await, Err(FeedError::Moved { what }) if what.contains("epoch")), "{sql}");
+    }
+    let mut feed = stage.started().await;
+    stage.mapping = mapping(&QUERIES[..1]);
+    assert_eq!(stage.install().await.unwrap().problems, Vec::<String>::new(), "more than needed stood there");
+    assert!(
+        matches!(feed.poll().await, Err(FeedError::Moved { what }) if what.contains("epoch")),
+        "what it tells is less"
+    );
+    let mut feed = stage.started().await;
+    stage.install().await.unwrap();
+    feed.poll().await.expect("nothing was changed");
+}
+
 #[tokio::test]
 async fn a_restored_copy_gets_a_new_epoch() {
     let mut stage = Stage::installed().await;

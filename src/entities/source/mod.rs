@@ -9,11 +9,12 @@ use super::{
     error::{Cause, FactsError, Place},
     fed::{Departure, Fact, Fed, Trust, Visit},
     feed::{FeedState, Watching},
-    fresh::{Mark, Pin, Validity},
+    fresh::{Bug, Mark, Pin, Validity, is_seeded},
     hot::HotFact,
     keep::{Ageing, Keep, Lane, Room},
     load::{FactKey, Snapshot, Want, depart},
     pool::{Database, Pool},
+    primary::Primary,
     probe::Probe,
 };
 use crate::{clock::Clock, domain::mapping::Source};
@@ -38,6 +39,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 struct Pooled {
     connections: sqlx::PgPool,
+    primary: Arc<Primary>,
     limit: Duration,
     tasks: TaskTracker,
 }
@@ -45,7 +47,7 @@ struct Pooled {
 impl Departure for Pooled {
     fn depart(&self, lane: Lane) {
         // A load outlives whoever asked for it: others may wait for it, and what it finds is kept.
-        drop(self.tasks.spawn(depart(self.connections.clone(), self.limit, lane)));
+        drop(self.tasks.spawn(depart(self.connections.clone(), Arc::clone(&self.primary), self.limit, lane)));
     }
 }
 
@@ -124,7 +126,7 @@ impl Origin {
                 keep: Arc::clone(keep),
                 clock: Arc::clone(clock),
             },
-            Database::Postgres { pool: connections, .. } => {
+            Database::Postgres { pool: connections, primary, .. } => {
                 let room = Room {
                     flights: Arc::default(),
                     validity: Arc::clone(&validity),
@@ -133,6 +135,7 @@ impl Origin {
                 };
                 let departure = Arc::new(Pooled {
                     connections: connections.clone(),
+                    primary: Arc::clone(primary),
                     // The server's own timeout is the first to fire; a server that stopped answering fires none.
                     limit: pool.options.statement_timeout * 3 / 2,
                     tasks: tasks.clone(),
@@ -251,7 +254,16 @@ impl<'o> Look<'o> {
         let clock = Arc::clone(self.clock());
         if let (Seeing::Nothing, Some(first)) = (&self.seeing, wants.first()) {
             let mark = match self.trust {
-                Trust::Feed => probe.look(file).await.map_err(|cause| unavailable(first.place(), cause))?,
+                Trust::Feed => {
+                    let mark = probe.look(file).await.map_err(|cause| unavailable(first.place(), cause))?;
+                    if is_seeded(Bug::MarkOutsideLook) {
+                        // Another look begins in between; here it is given the time to.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        self.origin.validity.mark(clock.elapsed())
+                    } else {
+                        mark
+                    }
+                }
                 Trust::LoadsAlone => self.origin.validity.mark(clock.elapsed()),
             };
             self.seeing = Seeing::File { mark, snapshot: None };
@@ -289,7 +301,7 @@ impl<'o> Look<'o> {
             };
             let slots: Vec<_> = missing.iter().map(|want| want.slot.clone()).collect();
             let read = open.read(missing).await?;
-            if self.trust == Trust::Feed {
+            if self.trust == Trust::Feed && !is_seeded(Bug::FileLookedAtOnce) {
                 probe.look(file).await.map_err(|cause| unavailable(place, cause))?;
             }
             let read: Vec<_> = read.into_iter().zip(slots).map(|((key, rows), slot)| (key, slot, rows)).collect();
@@ -331,3 +343,6 @@ impl<'o> Look<'o> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

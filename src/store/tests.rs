@@ -2,18 +2,18 @@
 
 #[path = "../../tests/it/helpers/postgres.rs"]
 #[expect(dead_code, reason = "the integration tests use more of it")]
-mod server;
+pub(super) mod server;
 
 use jiff::Timestamp;
 
 use self::server::Postgres;
 use super::*;
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-03-10T15:00:00Z".parse().unwrap()
 }
 
-const MAKING: StoreOptions =
+pub(super) const MAKING: StoreOptions =
     StoreOptions { connections: 2, statement_timeout: std::time::Duration::from_secs(5), create: true };
 
 fn sqlite(folder: &tempfile::TempDir) -> Store {

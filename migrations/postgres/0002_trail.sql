@@ -102,7 +102,7 @@ $$;
 --   CH001 gap: the frame does not follow     CH002 fork: it contradicts what is held     CH003 it is no frame
 CREATE FUNCTION audit_append(
   p_writer text, p_header bytea, p_frames bytea[], p_rows jsonb,
-  OUT held_frame bigint, OUT held_seq bigint, OUT held_alarm text)
+  OUT held_frame bigint, OUT held_seq bigint, OUT held_noted bigint, OUT held_alarm text)
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   w audit_writer%ROWTYPE;
@@ -223,6 +223,7 @@ BEGIN
     WHERE writer = p_writer AND frame < w.frame;
   held_frame := w.frame;
   held_seq := w.seq;
+  SELECT coalesce(max(c.size), 0) INTO held_noted FROM audit_checkpoint AS c WHERE c.writer = p_writer;
   held_alarm := w.alarm;
 END $$;
 

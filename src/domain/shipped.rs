@@ -78,6 +78,8 @@ pub struct IndexRow {
 pub struct Held {
     pub frame: u64,
     pub seq: u64,
+    /// The records that its last checkpoint there covers.
+    pub noted: u64,
     /// A cloned or a restored volume.
     pub alarm: Option<String>,
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader};
 
-const APPEND: &str = "SELECT held_frame, held_seq, held_alarm FROM audit_append($1, $2, $3, $4::jsonb)";
+const APPEND: &str = "SELECT held_frame, held_seq, held_noted, held_alarm FROM audit_append($1, $2, $3, $4::jsonb)";
 
 pub(super) async fn append(
     store: &Store,
@@ -26,9 +26,11 @@ pub(super) async fn append(
     let unreadable = |error: &sqlx::Error| TrailError::Store(StoreError::of(store.address(), error));
     let frame: Option<i64> = row.try_get(0).map_err(|error| unreadable(&error))?;
     let seq: Option<i64> = row.try_get(1).map_err(|error| unreadable(&error))?;
-    let alarm = row.try_get(2).map_err(|error| unreadable(&error))?;
+    let noted: Option<i64> = row.try_get(2).map_err(|error| unreadable(&error))?;
+    let alarm = row.try_get(3).map_err(|error| unreadable(&error))?;
     let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
-    Ok(number(frame).zip(number(seq)).map(|(frame, seq)| Held { frame, seq, alarm }))
+    let noted = number(noted).unwrap_or_default();
+    Ok(number(frame).zip(number(seq)).map(|(frame, seq)| Held { frame, seq, noted, alarm }))
 }
 
 /// The function's own words hold numbers alone, so they may be said.

@@ -76,6 +76,19 @@ impl TrailReader {
         rows.iter().map(writer).collect()
     }
 
+    /// Writers that the index names and that are not held: some, at most.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn unknown_writers(&mut self) -> Result<Vec<String>, StoreError> {
+        let sql = Sql::both(
+            "SELECT DISTINCT record.writer FROM audit_record AS record \
+             WHERE NOT EXISTS (SELECT 1 FROM audit_writer AS held WHERE held.writer = record.writer) LIMIT 10",
+        );
+        self.transaction.rows(sql, &[]).await?.iter().map(|row| row.some_text("writer")).collect()
+    }
+
     /// Some frames of a writer behind `after`, by number; none: there are no more.
     ///
     /// # Errors

@@ -13,7 +13,11 @@ use super::{
 };
 use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader};
 
-const WRITER: Sql = Sql::both("SELECT header, frame, seq, chain, month, alarm FROM audit_writer WHERE writer = $1");
+const WRITER: Sql = Sql::both(
+    "SELECT header, frame, seq, chain, month, alarm, \
+            (SELECT max(size) FROM audit_checkpoint AS note WHERE note.writer = held.writer) AS noted \
+     FROM audit_writer AS held WHERE writer = $1",
+);
 const BEGIN: Sql = Sql::both(
     "INSERT INTO audit_writer (writer, header, prev_writer, prev_seq, frame, seq, chain, month, alarm) \
      VALUES ($1, $2, $3, $4, 0, 0, $5, $6, $7)",
@@ -41,6 +45,7 @@ struct Row {
     seq: u64,
     chain: Vec<u8>,
     month: String,
+    noted: u64,
     alarm: Option<String>,
 }
 
@@ -72,6 +77,9 @@ pub(super) async fn append(
         }
         at.follow(frame)?;
         keep(&mut transaction, writer, &at.month, frame).await?;
+        if let Some(note) = frame.note.as_ref().filter(|note| note.writer == writer) {
+            at.noted = at.noted.max(note.size);
+        }
     }
     if at.frame > before {
         let values = [
@@ -96,6 +104,7 @@ async fn row(transaction: &mut Transaction, writer: &str) -> Result<Option<Row>,
         seq: count("seq")?,
         chain: row.bytes("chain")?.unwrap_or_default(),
         month: row.some_text("month")?,
+        noted: count("noted")?,
         alarm: row.text("alarm")?,
     }))
 }
@@ -122,7 +131,7 @@ async fn begin(transaction: &mut Transaction, writer: &str, header: &ShippedHead
         Value::from(alarm.clone()),
     ];
     transaction.run(BEGIN, &values).await?;
-    Ok(Row { header: header.bytes.to_vec(), frame: 0, seq: 0, chain, month: header.month.clone(), alarm })
+    Ok(Row { header: header.bytes.to_vec(), frame: 0, seq: 0, chain, month: header.month.clone(), noted: 0, alarm })
 }
 
 async fn refuse_fork(transaction: &mut Transaction, writer: &str, frame: &ShippedFrame) -> Result<(), TrailError> {
@@ -187,7 +196,7 @@ fn number(number: u64) -> Value<'static> {
 
 impl Row {
     fn held(self) -> Held {
-        Held { frame: self.frame, seq: self.seq, alarm: self.alarm }
+        Held { frame: self.frame, seq: self.seq, noted: self.noted, alarm: self.alarm }
     }
 
     /// Moves on to `frame`, if it is the next one and continues the chain.

@@ -132,7 +132,7 @@ async fn exercised(url: &str) {
     let held = store.append(WRITER, Some(&header), &frames[1..3]).await.unwrap();
     assert_eq!((held.frame, held.seq), (3, 4));
     let held = store.append(WRITER, None, &frames).await.unwrap();
-    assert_eq!((held.frame, held.seq), (4, 5));
+    assert_eq!((held.frame, held.seq, held.noted), (4, 5, 4));
     assert_eq!(store.held(WRITER).await.unwrap(), Some(held));
 
     let _left_out = made.frame(&[APRIL]);

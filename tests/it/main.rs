@@ -29,6 +29,7 @@ mod outage;
 mod properties;
 mod receipts;
 mod reload;
+mod shipped;
 mod verifiers;
 mod wire;
 mod withheld;

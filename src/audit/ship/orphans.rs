@@ -16,8 +16,8 @@ pub(super) struct Orphan {
     pub(super) writer: Uuid,
     pub(super) spool: Spool,
     pub(super) header: Option<ShippedHeader>,
-    /// Its last record, as its successor found it; none where no successor is here.
-    pub(super) last_seq: Option<u64>,
+    /// Its last frame and record, as its successor found them; none where no successor is here.
+    last: Option<(u64, u64)>,
     /// What the sink holds, once it was asked.
     pub(super) held: Option<Held>,
     /// All that can be shipped is, or its shipping stopped.
@@ -50,6 +50,9 @@ impl Orphan {
             self.held = Some(sink.held(&name)?.unwrap_or(nothing));
         }
         let (frame, seq) = self.held.as_ref().map_or((0, 0), |held| (held.frame, held.seq));
+        if self.last.is_some_and(|(last, _)| frame >= last) {
+            return Ok(Step::Done);
+        }
         let read = self.spool.read(frame + 1, u64::MAX, bytes_max);
         let frames =
             read.map_err(|error| SinkError::Away(format!("the folder of the trail cannot be read: {error}")))?;
@@ -64,13 +67,13 @@ impl Orphan {
     /// Records that its successor found and that cannot be shipped.
     pub(super) fn rest(&self) -> Option<u64> {
         let held = self.held.as_ref().map_or(0, |held| held.seq);
-        self.last_seq.and_then(|last| last.checked_sub(held)).filter(|rest| *rest > 0)
+        self.last.and_then(|(_, last)| last.checked_sub(held)).filter(|rest| *rest > 0)
     }
 
     /// Records that wait here.
     pub(super) fn lag(&self) -> u64 {
         let held = self.held.as_ref().map_or(0, |held| held.seq);
-        if self.is_done { 0 } else { self.last_seq.unwrap_or(held).saturating_sub(held) }
+        if self.is_done { 0 } else { self.last.map_or(held, |(_, seq)| seq).saturating_sub(held) }
     }
 }
 
@@ -81,11 +84,11 @@ pub(super) fn find(dir: &Path, own: Uuid) -> io::Result<Vec<Orphan>> {
     for files in writers.iter().filter(|files| files.writer != own && files.header.is_some()) {
         let successor = writers.iter().find_map(|other| {
             let prev = other.header.as_ref()?.prev.as_ref()?;
-            (prev.writer == files.writer).then_some(prev.seq)
+            (prev.writer == files.writer).then_some((prev.frame, prev.seq))
         });
         let spool = Spool::new(dir, files.writer);
         let header = spool.header()?;
-        orphans.push(Orphan { writer: files.writer, spool, header, last_seq: successor, held: None, is_done: false });
+        orphans.push(Orphan { writer: files.writer, spool, header, last: successor, held: None, is_done: false });
     }
     Ok(orphans)
 }

@@ -72,9 +72,7 @@ async fn rebuild(url: &str, rebuilt: &Rebuilt) -> Result<Vec<Finding>, Failure> 
             Err(error) => return Err(in_the_way(rebuilt.dir(), &error)),
         }
         for note in reader.notes(&held.writer).await.map_err(|error| unread(&error))? {
-            rebuilt
-                .note(&held.writer, &note.note)
-                .map_err(|error| in_the_way(rebuilt.dir(), &error))?;
+            rebuilt.note(&held.writer, &note.note).map_err(|error| in_the_way(rebuilt.dir(), &error))?;
         }
         if let Some(alarm) = &held.alarm {
             findings.push(Finding::beside(&held.writer, 1, "volume", alarm.clone()));

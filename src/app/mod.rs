@@ -8,6 +8,8 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod shipping;
+mod store;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,15 +17,17 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
+pub use shipping::address as shipping_address;
 
 use crate::{
-    audit::{Trail, TrailConfig, TrailHealth},
+    audit::{Trail, TrailConfig, TrailHealth, TrailStatus},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
     config::Config,
     engine::live::Live,
     entities::Facts,
     lifecycle::{self, Bounds, Lifecycle},
+    store::Store,
     telemetry::Metrics,
 };
 
@@ -48,6 +52,8 @@ pub(super) struct House {
     pub(super) metrics: Metrics,
     pub(super) live: Arc<Live>,
     pub(super) facts: Arc<Facts>,
+    /// For what is written to Chaperone's own tables.
+    pub(super) store: Option<Arc<Store>>,
     pub(super) trail: Arc<Trail>,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) lifecycle: Lifecycle,
@@ -66,6 +72,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let facts = Arc::new(facts::connect(&start.config, &start.clock, &start.metrics)?);
     let bundle = live.current();
     facts::check_first(&facts, bundle.as_deref(), &lifecycle.readiness).await?;
+    let store = store::open(&start.config)?;
     let trail = Arc::new(Trail::open(trail_config(&start.config), Arc::clone(&start.clock))?);
     lifecycle.readiness.ready("trail", "the trail is open");
     let authorizer = Arc::new(Authorizer::new(
@@ -85,6 +92,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         metrics: start.metrics,
         live,
         facts,
+        store,
         trail: Arc::clone(&trail),
         authorizer,
         lifecycle: lifecycle.clone(),
@@ -109,7 +117,9 @@ async fn answer(
     facts::follow(house)?;
     facts::watch(house);
     watch_trail(house);
+    store::watch(house);
     on_listening(&listening)?;
+    shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)
 }
 
@@ -123,6 +133,9 @@ fn trail_config(config: &Config) -> TrailConfig {
         key_file: config.audit.key_file.clone(),
         checkpoint_after: Duration::from_secs(config.audit.checkpoint_seconds),
         checkpoints_dir: config.audit.checkpoints_dir.clone(),
+        ships: shipping::address(config).is_some(),
+        ships_elsewhere: shipping::is_elsewhere(config),
+        keep_local: Some(Duration::from_secs(config.audit.keep_local_hours.saturating_mul(3_600))),
         ..TrailConfig::at(&config.audit.dir)
     }
 }
@@ -135,15 +148,26 @@ pub(super) fn tell_trail(house: &House) {
         house.metrics.audit_checkpoint(u64::try_from(checkpoint.at.as_second()).unwrap_or(0));
     }
     match status.health {
-        TrailHealth::Ok => match status.checkpoint_trouble {
-            Some(trouble) => readiness.degraded("trail", &trouble),
+        TrailHealth::Ok => match trouble(&status) {
+            Some(trouble) => readiness.degraded("trail", trouble),
             None => readiness.ready("trail", "the trail is open"),
         },
+        TrailHealth::Adrift => readiness.degraded("trail", "no room on disk: every answer waits for the store"),
         TrailHealth::Full => {
             readiness.not_ready("trail", "no room for records: every answer is refused until there is")
         }
         TrailHealth::Closed | TrailHealth::Fatal => readiness.not_ready("trail", "the trail is closed"),
     }
+}
+
+/// What somebody should look at though every answer is recorded.
+fn trouble(status: &TrailStatus) -> Option<String> {
+    let shipping = &status.shipping;
+    if !shipping.alarms.is_empty() {
+        return Some(shipping.alarms.join(" · "));
+    }
+    let away = shipping.away.as_ref().map(|why| format!("{} records are not shipped yet: {why}", shipping.lag));
+    status.checkpoint_trouble.clone().or(away)
 }
 
 /// A trail that can no longer write ends the process: no answer without a record.
@@ -177,8 +201,10 @@ impl House {
                 "synced_seq": trail.synced_seq,
                 "appended": trail.appended,
                 "refused": trail.refused,
+                "shipping": trail.shipping,
                 "health": match trail.health {
                     TrailHealth::Ok => "ok",
+                    TrailHealth::Adrift => "adrift",
                     TrailHealth::Full => "full",
                     TrailHealth::Fatal => "fatal",
                     TrailHealth::Closed => "closed",

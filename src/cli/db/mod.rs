@@ -1,7 +1,8 @@
-//! `chaperone db`: the change feed in the databases that facts come from.
+//! `chaperone db`: the store's own tables, and the change feed in the databases that facts come from.
 
 mod doctor;
 mod install;
+mod tables;
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::{
     output::say,
 };
 use crate::{
-    config::{Config, Database},
+    config::{AuditShip, Config, Database},
     domain::mapping::Source,
     engine::Bundle,
     entities::{FeedDatabase, InstallError, Place},
@@ -40,9 +41,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
-    /// Make the change feed in the databases of the mapping
+    /// Make the store's tables, and the change feed in the databases of the mapping
     Install(install::Args),
-    /// Say whether the change feed is whole, and what is wrong with it
+    /// Say whether tables and change feed are whole, and what is wrong with them
     Doctor(doctor::Args),
 }
 
@@ -80,7 +81,17 @@ struct Found {
     /// Meant as well, with nothing to install: a file whose every commit is seen.
     files: Vec<Source>,
     config: Config,
+    /// The store, if it is meant: its own address, and the one of a role that may make tables there.
+    store: Option<StorePlace>,
     limit: Duration,
+}
+
+/// How the store is reached.
+struct StorePlace {
+    url: String,
+    owner_url: String,
+    /// The trail is shipped into it, or into the database that the options name.
+    has_trail: bool,
 }
 
 impl Meant {
@@ -89,10 +100,16 @@ impl Meant {
         let config = context.offline_config(&self.config)?;
         let bundle = bundle::load(&bundle::folders(None, None, &config))?;
         let mut databases = Vec::new();
-        let (mut meant, mut files) = (Vec::new(), Vec::new());
+        let (mut meant, mut files, mut store) = (Vec::new(), Vec::new(), None);
         for source in [Source::App, Source::Store] {
             let is_meant = self.source.is_none_or(|which| which.source() == source);
             let Some(configured) = config.sources.of(source) else { continue };
+            let url = configured.url.expose().to_owned();
+            if is_meant && source == Source::Store {
+                let owner_url = self.url.clone().unwrap_or_else(|| url.clone());
+                let has_trail = config.audit.ship == AuditShip::Store && configured.database == Database::Postgres;
+                store = Some(StorePlace { url: url.clone(), owner_url, has_trail });
+            }
             if configured.database != Database::Postgres {
                 files.extend(is_meant.then_some(source));
                 continue;
@@ -100,12 +117,11 @@ impl Meant {
             if is_meant {
                 meant.push(source);
             }
-            let url = configured.url.expose().to_owned();
             databases.push(FeedDatabase { source, url, owner_url: self.url.clone().filter(|_| is_meant) });
         }
         self.check(&meant, &files, &config)?;
         let limit = Duration::from_millis(config.entities.statement_timeout_ms.max(5_000));
-        Ok(Found { bundle, databases, meant, files, config, limit })
+        Ok(Found { bundle, databases, meant, files, store, config, limit })
     }
 
     fn check(&self, meant: &[Source], files: &[Source], config: &Config) -> Result<(), Failure> {

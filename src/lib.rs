@@ -16,5 +16,6 @@ pub mod engine;
 pub mod entities;
 pub mod http;
 pub mod lifecycle;
+pub mod store;
 pub mod telemetry;
 pub mod watch;

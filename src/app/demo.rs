@@ -20,6 +20,10 @@ use sqlx::{
 };
 
 use super::{AppError, Listening};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    store::{Part, Store, StoreOptions},
+};
 
 /// The shipped policies and schemas, so that the demo needs nothing beside the binary.
 #[derive(RustEmbed)]
@@ -77,6 +81,7 @@ impl DemoFolder {
     /// [`AppError`] names the file that could not be made.
     pub async fn furnish(&self, listen: SocketAddr, admin: SocketAddr) -> Result<(), AppError> {
         self.databases().await?;
+        self.migrate().await?;
         self.copy::<Policies>("policies")?;
         self.copy::<Schemas>("schemas")?;
         self.token("token")?;
@@ -92,6 +97,14 @@ impl DemoFolder {
     pub async fn databases(&self) -> Result<(), AppError> {
         self.database("app.db", APP).await?;
         self.database("store.db", STORE).await
+    }
+
+    /// Brings the store's tables up to date: an earlier run may have been an older program's.
+    async fn migrate(&self) -> Result<(), AppError> {
+        let store = Store::open(&format!("sqlite://{}", self.0.join("store.db").display()), StoreOptions::default())?;
+        store.install(&[Part::Tables], SystemClock.now()).await?;
+        store.close().await;
+        Ok(())
     }
 
     /// Says where the process listens, for programs that start it on port 0.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{audit, engine::problem::Problems, entities, http, lifecycle::LifecycleError};
+use crate::{audit, engine::problem::Problems, entities, http, lifecycle::LifecycleError, store::StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -10,6 +10,8 @@ pub enum AppError {
     Bundle(Problems),
     #[error("the database cannot be used")]
     Connect(#[from] entities::ConnectError),
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
     #[error("the mapping does not fit the database:\n{}", .0.join("\n"))]
     Mapping(Vec<String>),
     #[error("the audit trail cannot be opened")]

@@ -8,6 +8,7 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod store;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use crate::{
     engine::live::Live,
     entities::Facts,
     lifecycle::{self, Bounds, Lifecycle},
+    store::Store,
     telemetry::Metrics,
 };
 
@@ -48,6 +50,8 @@ pub(super) struct House {
     pub(super) metrics: Metrics,
     pub(super) live: Arc<Live>,
     pub(super) facts: Arc<Facts>,
+    /// For what is written to Chaperone's own tables.
+    pub(super) store: Option<Arc<Store>>,
     pub(super) trail: Arc<Trail>,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) lifecycle: Lifecycle,
@@ -66,6 +70,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let facts = Arc::new(facts::connect(&start.config, &start.clock, &start.metrics)?);
     let bundle = live.current();
     facts::check_first(&facts, bundle.as_deref(), &lifecycle.readiness).await?;
+    let store = store::open(&start.config)?;
     let trail = Arc::new(Trail::open(trail_config(&start.config), Arc::clone(&start.clock))?);
     lifecycle.readiness.ready("trail", "the trail is open");
     let authorizer = Arc::new(Authorizer::new(
@@ -85,6 +90,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         metrics: start.metrics,
         live,
         facts,
+        store,
         trail: Arc::clone(&trail),
         authorizer,
         lifecycle: lifecycle.clone(),
@@ -109,6 +115,7 @@ async fn answer(
     facts::follow(house)?;
     facts::watch(house);
     watch_trail(house);
+    store::watch(house);
     on_listening(&listening)?;
     Ok(watch.run(Bounds::default()).await?)
 }

@@ -163,6 +163,6 @@ fn words_that_lead_nowhere_are_answered_with_what_to_do() {
         .db("doctor")
         .code(1)
         .stderr(contains("source app is SQLite: nothing needs to be installed there"))
-        .stderr(contains("source `store` cannot be asked").and(contains("s3cret").not()));
+        .stderr(contains("the store at postgres://127.0.0.1:1/none does not answer").and(contains("s3cret").not()));
     clinic.db("doctor --source app").success().stdout("");
 }

@@ -1,8 +1,8 @@
-//! `chaperone db doctor`: whether the change feed is whole.
+//! `chaperone db doctor`: whether the store's tables and the change feed are whole.
 
 use owo_colors::OwoColorize;
 
-use super::{Meant, failed, say_untold};
+use super::{Meant, failed, say_untold, tables};
 use crate::{
     cli::{bundle::plural, context::Context, exit::Exit, failure::Failure, output::print},
     entities::{self, Examined, FeedTask, Proof},
@@ -14,8 +14,8 @@ Examples:
   chaperone db doctor --source app --url postgres://owner@db/ehr
 
 Exit codes:
-  0  the feed is whole
-  1  could not run, or the feed is not whole
+  0  tables and feed are whole
+  1  could not run, or they are not whole
   3  policy, schema or mapping is not valid";
 
 /// Says whether triggers, functions, tables and rights are what the mapping needs. With the --url of a role that may
@@ -38,11 +38,12 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         meant: &found.meant,
         limit: found.limit,
     };
+    let has_tables = found.store.as_ref().map_or(Ok(true), |store| tables::examine(&store.url, context))?;
     let examined = context.block_on(entities::doctor(&task))?.map_err(|error| failed(&error))?;
     for examined in &examined {
         show(examined, args)?;
     }
-    let is_whole = examined.iter().all(|examined| examined.problems.is_empty());
+    let is_whole = has_tables && examined.iter().all(|examined| examined.problems.is_empty());
     Ok(if is_whole { Exit::Done } else { Exit::CannotRun })
 }
 

@@ -1,8 +1,8 @@
-//! `chaperone db install`: makes the change feed.
+//! `chaperone db install`: makes the store's tables and the change feed.
 
 use owo_colors::OwoColorize;
 
-use super::{Meant, failed, names, say_untold};
+use super::{Meant, failed, names, say_untold, tables};
 use crate::{
     cli::{
         bundle::plural,
@@ -20,7 +20,7 @@ Examples:
   chaperone db install --source app --url postgres://owner@db/ehr
 
 Exit codes:
-  0  the feed is whole
+  0  tables and feed are whole
   1  could not run; nothing was changed
   3  policy, schema or mapping is not valid";
 
@@ -39,6 +39,10 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let found = args.meant.find(context)?;
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Install };
+    // First the tables: the feed's triggers stand on them.
+    let needs_tables =
+        found.store.as_ref().map_or(Ok(false), |store| tables::install(&store.owner_url, mode, context))?;
     let task = FeedTask {
         mapping: &found.bundle.mapping,
         databases: &found.databases,
@@ -46,8 +50,13 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         limit: found.limit,
     };
     let notify = if args.no_notify { Notify::No } else { Notify::Yes };
-    let mode = if args.dry_run { Mode::DryRun } else { Mode::Install };
-    let installed = context.block_on(entities::install(&task, notify, mode))?.map_err(|error| failed(&error))?;
+    let installed = match context.block_on(entities::install(&task, notify, mode))? {
+        Err(_) if needs_tables && mode == Mode::DryRun => {
+            say("note: what the change feed needs can be said once these tables are there: run this again then");
+            return Ok(Exit::Done);
+        }
+        installed => installed.map_err(|error| failed(&error))?,
+    };
     for installed in &installed {
         match mode {
             Mode::DryRun => print_sql(installed)?,

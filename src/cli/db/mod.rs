@@ -1,7 +1,8 @@
-//! `chaperone db`: the change feed in the databases that facts come from.
+//! `chaperone db`: the store's own tables, and the change feed in the databases that facts come from.
 
 mod doctor;
 mod install;
+mod tables;
 
 use std::time::Duration;
 
@@ -40,9 +41,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
-    /// Make the change feed in the databases of the mapping
+    /// Make the store's tables, and the change feed in the databases of the mapping
     Install(install::Args),
-    /// Say whether the change feed is whole, and what is wrong with it
+    /// Say whether tables and change feed are whole, and what is wrong with them
     Doctor(doctor::Args),
 }
 
@@ -77,7 +78,15 @@ struct Found {
     bundle: Bundle,
     databases: Vec<FeedDatabase>,
     meant: Vec<Source>,
+    /// The store, if it is meant: its own address, and the one of a role that may make tables there.
+    store: Option<StorePlace>,
     limit: Duration,
+}
+
+/// How the store is reached.
+struct StorePlace {
+    url: String,
+    owner_url: String,
 }
 
 impl Meant {
@@ -87,24 +96,29 @@ impl Meant {
         let bundle = bundle::load(&bundle::folders(None, None, &config))?;
         let mut databases = Vec::new();
         let mut meant = Vec::new();
+        let mut store = None;
         for source in [Source::App, Source::Store] {
             let is_meant = self.source.is_none_or(|which| which.source() == source);
             let Some(configured) = config.sources.of(source) else { continue };
+            let url = configured.url.expose().to_owned();
+            if is_meant && source == Source::Store {
+                let owner_url = self.url.clone().unwrap_or_else(|| url.clone());
+                store = Some(StorePlace { url: url.clone(), owner_url });
+            }
             if configured.database != Database::Postgres {
-                if is_meant {
-                    say(format_args!("source {} is SQLite: nothing needs to be installed there", source.as_str()));
+                if is_meant && source == Source::App {
+                    say("source app is SQLite: nothing needs to be installed there");
                 }
                 continue;
             }
             if is_meant {
                 meant.push(source);
             }
-            let url = configured.url.expose().to_owned();
             databases.push(FeedDatabase { source, url, owner_url: self.url.clone().filter(|_| is_meant) });
         }
         self.check(&meant, &config)?;
         let limit = Duration::from_millis(config.entities.statement_timeout_ms.max(5_000));
-        Ok(Found { bundle, databases, meant, limit })
+        Ok(Found { bundle, databases, meant, store, limit })
     }
 
     fn check(&self, meant: &[Source], config: &Config) -> Result<(), Failure> {

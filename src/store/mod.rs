@@ -1,0 +1,22 @@
+//! Chaperone's own tables, opened for writing: one shape over SQLite and PostgreSQL.
+//!
+//! [`Store::open`] reads an address and connects later, [`Store::begin`] gives a transaction that may write,
+//! [`Store::install`] brings the tables up to date, forward only, and [`Store::check`] says which migration is missing.
+//! Its connections are its own: facts are read by `entities/` on others, and no writer can hold those up.
+//!
+//! Deliberately absent: what the rows mean. Rooms above bring their SQL as [`Sql`], in both dialects, and bind
+//! [`Value`]s to it: nothing that a caller says becomes text of a statement.
+
+mod error;
+mod migration;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod value;
+
+pub use error::{Cause, StoreError};
+pub use migration::{Migration, Part};
+pub use pool::{Dialect, Store, StoreOptions};
+pub use transaction::{Sql, StoredRow, Transaction};
+pub use value::Value;

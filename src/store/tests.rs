@@ -1,0 +1,153 @@
+//! The store on both databases.
+
+#[path = "../../tests/it/helpers/postgres.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod server;
+
+use jiff::Timestamp;
+
+use self::server::Postgres;
+use super::*;
+
+fn now() -> Timestamp {
+    "2026-03-10T15:00:00Z".parse().unwrap()
+}
+
+const MAKING: StoreOptions =
+    StoreOptions { connections: 2, statement_timeout: std::time::Duration::from_secs(5), create: true };
+
+fn sqlite(folder: &tempfile::TempDir) -> Store {
+    Store::open(&format!("sqlite://{}/store.db", folder.path().display()), MAKING).unwrap()
+}
+
+/// A database that has none of the store's tables.
+fn postgres() -> Store {
+    let (url, _) = Postgres::shared().demo();
+    Store::open(&url, MAKING).unwrap()
+}
+
+const BOTH: [Part; 2] = [Part::Tables, Part::Trail];
+
+async fn exercised(store: &Store) {
+    let all: Vec<_> = Migration::of(&BOTH).map(|migration| migration.name).collect();
+    let missing = store.check(&BOTH).await.unwrap_err();
+    assert!(matches!(&missing, StoreError::Unmigrated { missing, .. } if *missing == all), "{missing}");
+    let applied = store.install(&BOTH, now()).await.unwrap();
+    assert_eq!(applied.iter().map(|migration| migration.name).collect::<Vec<_>>(), all);
+    store.check(&BOTH).await.unwrap();
+    assert!(store.install(&BOTH, now()).await.unwrap().is_empty(), "a second time nothing is done");
+
+    let insert = Sql::both(
+        "INSERT INTO legal_holds (id, tenant_id, client_id, reason, starts_at, released_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    );
+    let values = |id: &'static str| {
+        [
+            Value::from(id),
+            Value::from("T1"),
+            Value::Text(None),
+            Value::from("subpoena"),
+            Value::from(now()),
+            Value::At(None),
+        ]
+    };
+    let mut transaction = store.begin().await.unwrap();
+    assert_eq!(transaction.run(insert, &values("H1")).await.unwrap(), 1);
+    transaction.commit().await.unwrap();
+    let mut transaction = store.begin().await.unwrap();
+    transaction.run(insert, &values("H2")).await.unwrap();
+    drop(transaction);
+    let mut transaction = store.begin().await.unwrap();
+    let error = transaction.run(insert, &values("H1")).await.unwrap_err();
+    assert!(error.is_conflict() && !error.is_away(), "{error}");
+    drop(transaction);
+
+    let mut transaction = store.read().await.unwrap();
+    let sql = Sql::both("SELECT id, client_id, starts_at, released_at FROM legal_holds WHERE tenant_id = $1");
+    let rows = transaction.rows(sql, &["T1".into()]).await.unwrap();
+    assert_eq!(rows.len(), 1, "what was not committed never was");
+    assert_eq!(rows[0].some_text("id").unwrap(), "H1");
+    assert_eq!(rows[0].text("client_id").unwrap(), None);
+    assert_eq!(rows[0].at("starts_at").unwrap(), Some(now()));
+    assert_eq!(rows[0].at("released_at").unwrap(), None);
+    drop(transaction);
+
+    let mut transaction = store.begin().await.unwrap();
+    transaction.run(Sql::both("UPDATE chaperone_migration SET sha256 = 'x' WHERE version = 1"), &[]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let error = store.install(&BOTH, now()).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Changed { name, .. } if name == "0001_store"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sqlite_store_is_made_once_and_written_in_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    exercised(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn a_postgresql_store_is_made_once_and_written_in_transactions() {
+    exercised(&postgres()).await;
+}
+
+#[tokio::test]
+async fn tables_of_the_demo_that_are_there_already_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(&folder);
+    let schema = include_str!("../../schemas/demo/store.schema.sql");
+    let url = format!("sqlite://{}/store.db?mode=rwc", folder.path().display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::raw_sql(schema).execute(&pool).await.unwrap();
+    sqlx::raw_sql("INSERT INTO lockdowns VALUES ('L1','T1',NULL,'I1','2026-01-01T00:00:00Z',NULL)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(store.install(&[Part::Tables], now()).await.unwrap().len(), 1);
+    let mut transaction = store.read().await.unwrap();
+    assert_eq!(transaction.rows(Sql::both("SELECT id FROM lockdowns"), &[]).await.unwrap().len(), 1);
+}
+
+#[test]
+fn the_first_migration_makes_the_tables_of_the_demo() {
+    let statements = |text: &str| {
+        let lines = text.lines().skip_while(|line| !line.starts_with("CREATE"));
+        lines.collect::<Vec<_>>().join("\n").replace("IF NOT EXISTS ", "")
+    };
+    let demo = statements(include_str!("../../schemas/demo/store.schema.sql"));
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let first = Migration::of(&BOTH).next().unwrap();
+        assert_eq!(statements(first.text(dialect)), demo);
+    }
+}
+
+#[tokio::test]
+async fn two_installers_at_once_apply_each_migration_once() {
+    let (url, _) = Postgres::shared().demo();
+    let stores = [0; 4].map(|_| Store::open(&url, MAKING).unwrap());
+    let runs = futures_util::future::join_all(stores.iter().map(|store| store.install(&BOTH, now()))).await;
+    let applied: usize = runs.into_iter().map(|applied| applied.unwrap().len()).sum();
+    assert_eq!(applied, Migration::of(&BOTH).count());
+}
+
+#[tokio::test]
+async fn the_script_for_an_owners_hands_does_what_installing_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(&folder);
+    run_by_hand(&store, &format!("sqlite://{}/store.db?mode=rwc", folder.path().display())).await;
+    let (url, _) = Postgres::shared().demo();
+    run_by_hand(&Store::open(&url, MAKING).unwrap(), &url).await;
+}
+
+#[expect(clippy::disallowed_types, reason = "the script is the program's own text")]
+async fn run_by_hand(store: &Store, url: &str) {
+    use sqlx::{AssertSqlSafe, Connection as _};
+    let script = store.script(&store.pending(&BOTH).await.unwrap()).join(";\n");
+    let done = if store.dialect() == Dialect::Sqlite {
+        let mut owner = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut owner).await.map(drop)
+    } else {
+        let mut owner = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut owner).await.map(drop)
+    };
+    done.unwrap();
+    store.check(&BOTH).await.unwrap();
+}

@@ -27,6 +27,13 @@ pub struct Actor {
     pub api: Api,
 }
 
+impl Actor {
+    /// The same for one more question of the same call: each decision has an id of its own.
+    pub(super) fn item(&self, position: usize) -> Self {
+        Self { decision_id: format!("{}.{position}", self.decision_id), ..self.clone() }
+    }
+}
+
 /// What is asked of the policies before anything is changed.
 #[derive(Clone, Debug)]
 pub struct Plea {
@@ -137,10 +144,6 @@ impl Permitted {
     /// The tenant that the person acts in.
     pub fn tenant(&self) -> Option<Arc<str>> {
         self.evaluation.as_ref().and_then(|evaluation| evaluation.subject.tenant.clone())
-    }
-
-    pub(super) const fn actor(&self) -> &Actor {
-        &self.actor
     }
 
     /// A record of this person's doing, with what was decided about it.

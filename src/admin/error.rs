@@ -35,6 +35,8 @@ pub enum AdminError {
     /// The commit was cut off: whether the change stands is found out, and the trail told.
     #[error("whether the change was made is not known")]
     Unsettled(#[source] StoreError),
+    #[error("the trail could not be read")]
+    Trail(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Undecided(#[from] AuthorizeError),
     #[error("the record of the change could not be written")]

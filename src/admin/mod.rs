@@ -10,6 +10,7 @@
 
 mod actor;
 mod change;
+mod cursor;
 mod error;
 pub mod grants;
 mod gauges;
@@ -18,10 +19,10 @@ mod once;
 pub mod reviews;
 mod version;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use actor::{Actor, Permitted, Plea};
-pub use change::{Change, Done, Moment, Told};
+pub use change::{About, Change, Done, Moment, Told};
 pub use error::AdminError;
 pub use once::Once;
 pub use version::Version;
@@ -33,7 +34,7 @@ use crate::{
     domain::grant::GrantLimits,
     engine::live::Live,
     entities::Facts,
-    store::{Store, StoreError},
+    store::Store,
     telemetry::Metrics,
 };
 
@@ -55,11 +56,13 @@ pub struct Rooms {
 #[derive(Debug)]
 pub struct Admin {
     rooms: Rooms,
+    /// Changes whose commit was cut off and of which nobody knows yet.
+    unsettled: Mutex<Vec<Arc<str>>>,
 }
 
 impl Admin {
     pub const fn new(rooms: Rooms) -> Self {
-        Self { rooms }
+        Self { rooms, unsettled: Mutex::new(Vec::new()) }
     }
 
     fn store(&self) -> Result<&Store, AdminError> {
@@ -73,9 +76,4 @@ impl Admin {
     fn new_id(&self) -> Arc<str> {
         crate::clock::new_id(&*self.rooms.clock).to_string().into()
     }
-}
-
-/// Why the store gave no row, as this room says it.
-fn stored(error: StoreError) -> AdminError {
-    AdminError::Store(error)
 }

@@ -11,6 +11,7 @@
 //! header, `key`); nothing here pretends to fill them.
 
 mod bytes;
+pub mod changes;
 mod checkpoint;
 mod config;
 mod decisions;

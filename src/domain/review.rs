@@ -163,6 +163,16 @@ impl Review {
         }
     }
 
+    /// The same with a fact that came later and explains the grant; nothing where one does already.
+    #[must_use]
+    pub fn explained_by(self, word: &str) -> Self {
+        if self.explanation.is_some() {
+            return self;
+        }
+        let priority = if self.priority == Priority::Normal { Priority::Low } else { self.priority };
+        Self { explanation: Some(word.into()), priority, ..self }
+    }
+
     /// The review after its grant went a step: due by the grant's end. A rejected grant opened nothing: nothing to review.
     #[must_use]
     pub fn following(self, grant: &Grant, now: Timestamp) -> Self {

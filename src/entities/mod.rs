@@ -20,6 +20,7 @@ mod fresh;
 mod gather;
 mod keep;
 mod load;
+mod own;
 mod pool;
 mod probe;
 mod read;

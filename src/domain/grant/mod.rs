@@ -146,6 +146,13 @@ pub struct Recipient {
     pub affiliation: String,
 }
 
+impl Recipient {
+    /// Whether it says who and from where.
+    pub fn is_whole(&self) -> bool {
+        !self.name.trim().is_empty() && !self.affiliation.trim().is_empty()
+    }
+}
+
 /// One emergency grant: one person, one client, some groups, for minutes, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

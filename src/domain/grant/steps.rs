@@ -100,14 +100,23 @@ impl Grant {
     /// # Errors
     ///
     /// [`Illegal`]: it does not wait, nobody agreed in time, the person asks for themselves, or another one is active.
-    pub fn approve(self, by: &Arc<str>, others: &[Self], now: Timestamp) -> Result<Self, Illegal> {
+    pub fn approve(
+        self,
+        by: &Arc<str>,
+        others: &[Self],
+        now: Timestamp,
+        limits: GrantLimits,
+    ) -> Result<Self, Illegal> {
         let now = whole(now);
         self.must_wait(now)?;
         if *by == self.user {
             return Err(Illegal::Own);
         }
         refuse_second(others, now)?;
-        Ok(Self { approver: Some(by.clone()), ..self.activated(now) })
+        // A row that another program wrote may not say how long was asked for.
+        let wished = if self.wished_seconds > 0 { self.wished_seconds } else { limits.default_seconds };
+        let grant = Self { wished_seconds: wished.min(limits.most_seconds), ..self };
+        Ok(Self { approver: Some(by.clone()), ..grant.activated(now) })
     }
 
     /// A second person does not agree.

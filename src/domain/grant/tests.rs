@@ -54,14 +54,14 @@ fn a_grant_is_over_at_its_end_and_not_before() {
 fn a_waiting_grant_is_approved_by_somebody_else_within_fifteen_minutes() {
     let waiting = granted(Some(Need::Approval), Some(600));
     assert_eq!((waiting.standing(at(0)), waiting.expires_at), (Standing::Pending, None));
-    assert_eq!(waiting.clone().approve(&"ana".into(), &[], at(1)), Err(Illegal::Own));
-    let approved = waiting.clone().approve(&"pri".into(), &[], at(899)).unwrap();
+    assert_eq!(waiting.clone().approve(&"ana".into(), &[], at(1), LIMITS), Err(Illegal::Own));
+    let approved = waiting.clone().approve(&"pri".into(), &[], at(899), LIMITS).unwrap();
     assert_eq!((approved.activated_at, approved.expires_at), (Some(at(899)), Some(at(1_499))));
     assert_eq!(approved.approver.as_deref(), Some("pri"));
-    assert_eq!(waiting.clone().approve(&"pri".into(), &[], at(900)), Err(Illegal::Over(Standing::Rejected)));
+    assert_eq!(waiting.clone().approve(&"pri".into(), &[], at(900), LIMITS), Err(Illegal::Over(Standing::Rejected)));
     assert_eq!(waiting.clone().end(&"ana".into(), at(1)), Err(Illegal::Waiting));
     let second = granted(None, None);
-    assert_eq!(waiting.approve(&"pri".into(), &[second], at(1)), Err(Illegal::Second));
+    assert_eq!(waiting.approve(&"pri".into(), &[second], at(1), LIMITS), Err(Illegal::Second));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn made(grant: &Grant, call: &Call, by: &Arc<str>, now: Timestamp) -> Result<Gra
         Call::Ask { needs, wish } => {
             Grant::requested(asked("ana", needs.then_some(Need::Approval), *wish), &[grant], now, LIMITS)
         }
-        Call::Approve => grant.approve(by, &[], now),
+        Call::Approve => grant.approve(by, &[], now, LIMITS),
         Call::Reject => grant.reject(by, now),
         Call::Extend { wish } => grant.extend(*wish, now, LIMITS),
         Call::End => grant.end(by, now),

@@ -195,6 +195,8 @@ fn recorded<A>(mut record: Record, told: Told<A>, intent: &str) -> (A, Vec<Alert
     record.detail.extend(detail);
     record.detail.insert("event".into(), event.into());
     record.detail.insert(CHANGE.into(), intent.into());
-    record.detail.extend([("before".to_owned(), before), ("after".to_owned(), after)].into_iter().filter(|(_, state)| !state.is_null()));
+    record.detail.extend(
+        [("before".to_owned(), before), ("after".to_owned(), after)].into_iter().filter(|(_, state)| !state.is_null()),
+    );
     (answer, alerts, record)
 }

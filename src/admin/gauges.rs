@@ -3,8 +3,9 @@
 use super::{Admin, error::AdminError, reviews};
 use crate::store::{Sql, Value};
 
-const ACTIVE: Sql =
-    Sql::both("SELECT count(*) AS active FROM grants WHERE state = 'active' AND activated_at <= $1 AND expires_at > $1");
+const ACTIVE: Sql = Sql::both(
+    "SELECT count(*) AS active FROM grants WHERE state = 'active' AND activated_at <= $1 AND expires_at > $1",
+);
 
 impl Admin {
     /// Looks, and sets the gauges.

@@ -12,8 +12,8 @@ mod actor;
 mod change;
 mod cursor;
 mod error;
-pub mod grants;
 mod gauges;
+pub mod grants;
 mod intents;
 mod once;
 pub mod reviews;
@@ -28,14 +28,8 @@ pub use once::Once;
 pub use version::Version;
 
 use crate::{
-    audit::Trail,
-    authorize::Authorizer,
-    clock::Clock,
-    domain::grant::GrantLimits,
-    engine::live::Live,
-    entities::Facts,
-    store::Store,
-    telemetry::Metrics,
+    audit::Trail, authorize::Authorizer, clock::Clock, domain::grant::GrantLimits, engine::live::Live, entities::Facts,
+    store::Store, telemetry::Metrics,
 };
 
 /// The rooms that a change needs.

@@ -35,7 +35,9 @@ pub(super) fn watch(house: &Arc<House>) {
                         is_recovered = true;
                         tracing::warn!(count, "records of changes that a crash cut off were taken back");
                     }
-                    Err(error) => tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store"),
+                    Err(error) => {
+                        tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store")
+                    }
                 }
             }
             if let Err(error) = house.admin.settle_left().await {

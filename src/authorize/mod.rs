@@ -12,7 +12,9 @@ pub use batch::Held;
 use crate::{
     audit::{AppendError, Recorded, Trail},
     clock::Clock,
-    domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, record::code_word, request::Caller},
+    domain::{
+        Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, record::code_word, request::Caller,
+    },
     engine::{Bundle, live::Live, question::Question},
     entities::{Asking, Facts, Hold, Trust},
     telemetry::{CacheUse, Chain, Metrics},

@@ -142,12 +142,7 @@ pub struct Review {
 
 impl Review {
     /// The review of a new grant.
-    pub fn of(
-        grant: &Grant,
-        id: Arc<str>,
-        explained: &[Arc<str>],
-        is_raised: bool,
-    ) -> Self {
+    pub fn of(grant: &Grant, id: Arc<str>, explained: &[Arc<str>], is_raised: bool) -> Self {
         let explanation = (!explained.is_empty()).then(|| Arc::from(explained.join(" ")));
         Self {
             id,
@@ -259,10 +254,9 @@ impl Review {
         let open = self.open(grant, now)?;
         match open.state {
             ReviewState::NeedsInfo => Ok(Self { state: ReviewState::InReview, ..open }),
-            other @ (ReviewState::Pending
-            | ReviewState::InReview
-            | ReviewState::Escalated
-            | ReviewState::Closed) => Err(Unreviewable::NothingAsked(other)),
+            other @ (ReviewState::Pending | ReviewState::InReview | ReviewState::Escalated | ReviewState::Closed) => {
+                Err(Unreviewable::NothingAsked(other))
+            }
         }
     }
 
@@ -283,12 +277,7 @@ impl Review {
             return Err(Unreviewable::Running);
         }
         let closed_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        Ok(Self {
-            state: ReviewState::Closed,
-            disposition: Some(disposition),
-            closed_at: Some(closed_at),
-            ..taken
-        })
+        Ok(Self { state: ReviewState::Closed, disposition: Some(disposition), closed_at: Some(closed_at), ..taken })
     }
 
     fn open(self, grant: &Grant, now: Timestamp) -> Result<Self, Unreviewable> {
@@ -309,8 +298,8 @@ fn due_at(grant: &Grant) -> Timestamp {
 
 /// The same for everybody who computes it, and not to be foreseen: ids are random at their end (FNV-1a).
 fn is_sampled(id: &str) -> bool {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash % SAMPLED_ONE_IN == 0
 }

@@ -74,8 +74,7 @@ impl Bundle {
             return false;
         }
         let Ok(judge) = Judge::new(self, question, slice, now, &question.context) else { return false };
-        let ask =
-            Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
+        let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
         judge.permits_for(&ask, &question.resource).is_ok_and(|permits| !permits.is_empty())
     }
 

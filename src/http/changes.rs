@@ -55,7 +55,9 @@ pub(super) fn expected(headers: &HeaderMap) -> Result<Option<Version>, ApiError>
     }
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(version) if !version.contains('"') => Ok(Some(Version::given(version))),
-        Some(_) | None => Err(ApiError::new(Code::Malformed, "`If-Match` must be one `ETag` that an answer gave, or `*`")),
+        Some(_) | None => {
+            Err(ApiError::new(Code::Malformed, "`If-Match` must be one `ETag` that an answer gave, or `*`"))
+        }
     }
 }
 

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 pub mod admin;
+mod administration;
 mod answer;
 mod authzen;
 pub mod caller;
 pub mod callers_api;
-mod administration;
 mod changes;
 pub mod demo;
 pub mod error;

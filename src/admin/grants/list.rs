@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{GrantView, SEEN_AS, rows};
 use crate::{
-    admin::{Actor, Admin, Plea, error::AdminError, cursor, reviews},
+    admin::{Actor, Admin, Plea, cursor, error::AdminError, reviews},
     store::{Sql, Value},
 };
 

@@ -24,16 +24,13 @@ macro_rules! grants {
 pub(super) use grants;
 
 const BY_ID: Sql = Sql::both(grants!("WHERE id = $1"));
-const BY_ID_LOCKED: Sql =
-    Sql { sqlite: grants!("WHERE id = $1"), postgres: grants!("WHERE id = $1 FOR UPDATE") };
+const BY_ID_LOCKED: Sql = Sql { sqlite: grants!("WHERE id = $1"), postgres: grants!("WHERE id = $1 FOR UPDATE") };
 /// Those that may be active or wait; the rest of a person's past matters to no step.
 const OPEN_OF: Sql = Sql::both(grants!("WHERE client_id = $1 AND user_id = $2 AND state IN ('active', 'pending')"));
 
 /// SQLite has one writer at a time: whoever writes holds every lock.
-const LOCK_PERSON: Sql = Sql {
-    sqlite: "SELECT $1 AS held",
-    postgres: "SELECT pg_advisory_xact_lock(hashtextextended($1, 4850741))",
-};
+const LOCK_PERSON: Sql =
+    Sql { sqlite: "SELECT $1 AS held", postgres: "SELECT pg_advisory_xact_lock(hashtextextended($1, 4850741))" };
 
 const INSERT: Sql = Sql::both(
     "INSERT INTO grants (id, tenant_id, user_id, client_id, reason_code, justification, field_groups, state, requested_at, \
@@ -95,11 +92,7 @@ pub(in crate::admin) async fn lock_person(
 }
 
 /// The person's grants for the client that may stand in the way of another one.
-pub(super) async fn open_of(
-    transaction: &mut Transaction,
-    user: &str,
-    client: &str,
-) -> Result<Vec<Grant>, AdminError> {
+pub(super) async fn open_of(transaction: &mut Transaction, user: &str, client: &str) -> Result<Vec<Grant>, AdminError> {
     let rows = transaction.rows(OPEN_OF, &[Value::from(client), Value::from(user)]).await?;
     Ok(rows.iter().map(grant).collect::<Result<_, _>>()?)
 }
@@ -204,8 +197,7 @@ pub(super) fn grant(row: &StoredRow) -> Result<Grant, StoreError> {
     let unreadable = |column: &str, wanted| StoreError::Unreadable { column: column.to_owned(), wanted };
     let groups: Vec<Arc<str>> = serde_json::from_str(&row.some_text("field_groups")?)
         .map_err(|_error| unreadable("field_groups", "list of groups"))?;
-    let state =
-        GrantState::of(&row.some_text("state")?).ok_or_else(|| unreadable("state", "state of a grant"))?;
+    let state = GrantState::of(&row.some_text("state")?).ok_or_else(|| unreadable("state", "state of a grant"))?;
     let recipient = match (row.text("recipient_name")?, row.text("recipient_affiliation")?) {
         (Some(name), Some(affiliation)) => Some(Recipient { name, affiliation }),
         _ => None,

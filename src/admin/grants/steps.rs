@@ -6,9 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{GrantView, rows, view};
 use crate::{
-    admin::{
-        Admin, Change, Done, Moment, Once, Permitted, Told, Version, change::About, error::AdminError, reviews,
-    },
+    admin::{Admin, Change, Done, Moment, Once, Permitted, Told, Version, change::About, error::AdminError, reviews},
     domain::{
         Reason, RecordKind,
         grant::{Grant, is_a_reason},

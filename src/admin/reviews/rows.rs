@@ -58,11 +58,7 @@ pub(super) struct Stored {
     pub(super) proposal: Option<Arc<str>>,
 }
 
-pub(super) async fn load(
-    transaction: &mut Transaction,
-    id: &str,
-    lock: Lock,
-) -> Result<Option<Stored>, AdminError> {
+pub(super) async fn load(transaction: &mut Transaction, id: &str, lock: Lock) -> Result<Option<Stored>, AdminError> {
     let sql = match lock {
         Lock::Not => BY_ID,
         Lock::ToWrite => BY_ID_LOCKED,
@@ -129,14 +125,11 @@ pub(super) fn stored(row: &StoredRow) -> Result<Stored, StoreError> {
     let unreadable = |column: &str, wanted| StoreError::Unreadable { column: column.to_owned(), wanted };
     let some = |column: &str| row.some_text(column).map(Arc::<str>::from);
     let maybe = |column: &str| Ok::<_, StoreError>(row.text(column)?.map(Arc::<str>::from));
-    let priority =
-        Priority::of_word(&row.some_text("priority")?).ok_or_else(|| unreadable("priority", "priority"))?;
+    let priority = Priority::of_word(&row.some_text("priority")?).ok_or_else(|| unreadable("priority", "priority"))?;
     let state = ReviewState::of_word(&row.some_text("state")?).ok_or_else(|| unreadable("state", "state"))?;
     let disposition = match row.text("disposition")? {
         None => None,
-        Some(word) => {
-            Some(Disposition::of_word(&word).ok_or_else(|| unreadable("disposition", "disposition"))?)
-        }
+        Some(word) => Some(Disposition::of_word(&word).ok_or_else(|| unreadable("disposition", "disposition"))?),
     };
     let review = Review {
         id: some("id")?,

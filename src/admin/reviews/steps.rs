@@ -170,8 +170,7 @@ impl Stepping<'_> {
             | ReviewStep::AskForInfo
             | ReviewStep::InfoGiven => return Ok(LedTo::default()),
         };
-        let values =
-            [Value::from(self.id), Value::from(led.incident.as_deref()), Value::from(led.proposal.as_deref())];
+        let values = [Value::from(self.id), Value::from(led.incident.as_deref()), Value::from(led.proposal.as_deref())];
         transaction.run(LED_TO, &values).await?;
         Ok(led)
     }

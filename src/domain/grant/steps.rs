@@ -100,13 +100,7 @@ impl Grant {
     /// # Errors
     ///
     /// [`Illegal`]: it does not wait, nobody agreed in time, the person asks for themselves, or another one is active.
-    pub fn approve(
-        self,
-        by: &Arc<str>,
-        others: &[Self],
-        now: Timestamp,
-        limits: GrantLimits,
-    ) -> Result<Self, Illegal> {
+    pub fn approve(self, by: &Arc<str>, others: &[Self], now: Timestamp, limits: GrantLimits) -> Result<Self, Illegal> {
         let now = whole(now);
         self.must_wait(now)?;
         if *by == self.user {

@@ -127,10 +127,15 @@ mod tests {
     #[test]
     fn a_path_is_a_thing_an_id_and_a_verb() {
         let (path, name) = route("/admin/v1/grants/BG1/approve").unwrap();
-        assert_eq!((path.thing, path.id.as_deref(), path.verb.as_deref()), (Thing::Grants, Some("BG1"), Some("approve")));
+        assert_eq!(
+            (path.thing, path.id.as_deref(), path.verb.as_deref()),
+            (Thing::Grants, Some("BG1"), Some("approve"))
+        );
         assert_eq!((name, path.method().1), ("/admin/v1/grants/{id}/{verb}", "POST"));
         assert_eq!(route("/admin/v1/reviews").unwrap().1, "/admin/v1/reviews");
-        for nothing in ["/admin/v1/grants/", "/admin/v1/grants/a/b/c", "/admin/v1/x", "/grants", "/admin/v1/grants//end"] {
+        for nothing in
+            ["/admin/v1/grants/", "/admin/v1/grants/a/b/c", "/admin/v1/x", "/grants", "/admin/v1/grants//end"]
+        {
             assert_eq!(route(nothing), None, "{nothing}");
         }
     }

@@ -33,7 +33,8 @@ pub(in crate::http) fn actor(
     clock: &dyn Clock,
 ) -> Result<Actor, ApiError> {
     if !is_asserted {
-        let detail = "this listener knows no administrators: set `server.admin.asserted: true` where the caller may name them";
+        let detail =
+            "this listener knows no administrators: set `server.admin.asserted: true` where the caller may name them";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let id = one(headers, &PRINCIPAL)?.filter(|id| !id.is_empty() && id.len() <= 256);
@@ -73,7 +74,8 @@ fn session(text: &str) -> Result<Map<String, Json>, ApiError> {
             "tenant" => (!value.is_empty()).then(|| Json::from(value)),
             _ => None,
         };
-        let expected = "`Chaperone-Session` must be `mfa=true, age_seconds=60, idle_seconds=5, tenant=T1` or a part of it";
+        let expected =
+            "`Chaperone-Session` must be `mfa=true, age_seconds=60, idle_seconds=5, tenant=T1` or a part of it";
         let value = value.ok_or_else(|| ApiError::new(Code::Malformed, expected))?;
         if session.insert(key.to_owned(), value).is_some() {
             return Err(ApiError::new(Code::Malformed, "`Chaperone-Session` says something twice"));

@@ -82,7 +82,11 @@ async fn cut_everywhere(world: impl AsyncFn() -> World) {
     for polls in 0.. {
         assert!(polls < 400, "it does not come to an end");
         let (_, grants, told) = cut_after(world().await, polls).await;
-        assert_eq!(usize::try_from(grants).unwrap(), told, "a change without its record, or the reverse, after {polls} polls");
+        assert_eq!(
+            usize::try_from(grants).unwrap(),
+            told,
+            "a change without its record, or the reverse, after {polls} polls"
+        );
         if grants == 0 {
             taken_back += 1;
             made = 0;
@@ -122,7 +126,9 @@ async fn a_record_whose_change_never_was_is_taken_back_once() {
     trail.append((), record, Tier::Disk).await.unwrap();
     trail.close().await.unwrap();
     let mut transaction = clinic.store.begin().await.unwrap();
-    for (id, writer) in [("0199-a-change", writer.as_str()), ("0199-untold", writer.as_str()), ("0199-elsewhere", "another")] {
+    for (id, writer) in
+        [("0199-a-change", writer.as_str()), ("0199-untold", writer.as_str()), ("0199-elsewhere", "another")]
+    {
         let note = Sql::both("INSERT INTO change_intents (id, writer, at) VALUES ($1, $2, $3)");
         transaction.run(note, &[id.into(), writer.into(), clock.now().into()]).await.unwrap();
     }

@@ -197,13 +197,15 @@ async fn a_grant_is_extended_once_by_whoever_may_still_hold_one(world: World) {
     let application = Actor { principal: None, session: Map::new(), ..person("ana") };
     let permitted = clinic.admin.ask_to_extend(&application, &grant.grant_id).await.unwrap();
     let extend = |text: &str| Extend { justification: text.into(), duration_seconds: Some(14_400) };
-    let same = clinic.admin.step(&permitted, &grant.grant_id, &extend("Client unreachable and in danger"), None, None).await;
+    let same =
+        clinic.admin.step(&permitted, &grant.grant_id, &extend("Client unreachable and in danger"), None, None).await;
     assert_eq!(reason_of(same), "reason_required");
     let text = extend("Client is still unconscious in the ward");
     let extended = clinic.admin.step(&permitted, &grant.grant_id, &text, None, None).await.unwrap().answer;
     assert_eq!(extended.expires_at, Some("2026-03-10T19:00:00Z".parse().unwrap()));
     assert_eq!(extended.grant_id, grant.grant_id);
-    let twice = clinic.admin.step(&permitted, &grant.grant_id, &extend("And once more, as it takes longer"), None, None).await;
+    let twice =
+        clinic.admin.step(&permitted, &grant.grant_id, &extend("And once more, as it takes longer"), None, None).await;
     assert!(matches!(twice, Err(AdminError::Illegal(Illegal::Extended))), "{twice:?}");
     clinic.authorizing.world.execute(Source::App, "UPDATE users SET status = 'disabled' WHERE id = 'ana'").await;
     assert_eq!(reason_of(clinic.admin.ask_to_extend(&application, &grant.grant_id).await), "user_disabled");
@@ -212,8 +214,10 @@ async fn a_grant_is_extended_once_by_whoever_may_still_hold_one(world: World) {
 
 async fn what_was_done_in_the_meantime_is_entered_and_opens_nothing(world: World) {
     let clinic = Clinic::on(world).await;
-    let occurred = Occurred { from: "2026-03-10T09:00:00Z".parse().unwrap(), to: "2026-03-10T11:30:00Z".parse().unwrap() };
-    let asked = AskGrant { occurred: Some(occurred), ..wish("ana", "C4", "EMERG_TREAT", "Network was down, paper chart used") };
+    let occurred =
+        Occurred { from: "2026-03-10T09:00:00Z".parse().unwrap(), to: "2026-03-10T11:30:00Z".parse().unwrap() };
+    let asked =
+        AskGrant { occurred: Some(occurred), ..wish("ana", "C4", "EMERG_TREAT", "Network was down, paper chart used") };
     let grant = clinic.ask("ana", &asked).await.unwrap();
     assert_eq!((&*grant.state, grant.ended_at), ("ended", Some(occurred.to)));
     assert_eq!(grant.review.unwrap().due_at, "2026-03-11T15:00:00Z".parse().unwrap(), "a day after it was entered");

@@ -46,7 +46,8 @@ enum Call {
     Revoke,
 }
 
-const CALLS: [Call; 7] = [Call::Ask, Call::AskToWarn, Call::Approve, Call::Reject, Call::Extend, Call::End, Call::Revoke];
+const CALLS: [Call; 7] =
+    [Call::Ask, Call::AskToWarn, Call::Approve, Call::Reject, Call::Extend, Call::End, Call::Revoke];
 
 fn expected(model: Model, call: Call, now: i64) -> Option<Model> {
     match (model.at(now), call) {
@@ -121,7 +122,11 @@ async fn calls_in_any_order_agree_with_the_page(world: World) {
             }
         }
         let is_open = matches!(model.at(now), Model::Open { .. });
-        assert_eq!(clinic.reads("ana", "C4", "clin.plan").await, is_open, "round {round}: {call:?}, {model:?} at {now}");
+        assert_eq!(
+            clinic.reads("ana", "C4", "clin.plan").await,
+            is_open,
+            "round {round}: {call:?}, {model:?} at {now}"
+        );
         if model != Model::None {
             let state = clinic.admin.grant(&id).await.unwrap().state;
             assert_eq!(*state == *Standing::Active.as_str(), is_open, "round {round}: {state}");

@@ -53,7 +53,10 @@ async fn a_review_is_closed_by_somebody_apart_and_leads_on(world: World) {
     let mut transaction = clinic.store.read().await.unwrap();
     let proposed = Sql::both("SELECT user_id, client_id, proposed_by FROM assignment_proposals WHERE grant_id = $1");
     let row = transaction.row(proposed, &[(&grant).into()]).await.unwrap().expect("an assignment is proposed");
-    assert_eq!((row.some_text("user_id").unwrap(), row.some_text("proposed_by").unwrap()), ("ben".into(), "pri".into()));
+    assert_eq!(
+        (row.some_text("user_id").unwrap(), row.some_text("proposed_by").unwrap()),
+        ("ben".into(), "pri".into())
+    );
     drop(transaction);
     let again = step(&clinic, "pri", &review, ReviewStep::Take).await;
     assert!(matches!(again, Err(AdminError::Unreviewable(Unreviewable::Closed))), "{again:?}");

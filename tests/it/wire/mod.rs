@@ -281,7 +281,8 @@ async fn the_admin_listener_knows_its_own_token_alone() -> Result<()> {
     assert_eq!(ask(address, "POST /admin/v1/unknown", "", "").await?.status, 401);
     let nobody = ask(address, "GET /admin/v1/grants", &with("admin"), "").await?;
     assert_eq!((nobody.status, nobody.json()["type"].as_str()), (401, Some("urn:chaperone:problem:unauthenticated")));
-    let sid = with("admin") + "chaperone-principal: sid\r\nchaperone-session: mfa=true, age_seconds=1, idle_seconds=1, tenant=T1\r\n";
+    let sid = with("admin")
+        + "chaperone-principal: sid\r\nchaperone-session: mfa=true, age_seconds=1, idle_seconds=1, tenant=T1\r\n";
     let away = ask(address, "GET /admin/v1/grants", &sid, "").await?;
     assert_eq!((away.status, away.json()["reason"].as_str()), (503, Some("data_unavailable")), "{}", away.body);
     let keyless = ask(address, "POST /admin/v1/grants/BG1/revoke", &sid, "").await?;

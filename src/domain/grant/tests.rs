@@ -160,7 +160,7 @@ fn after(model: &Model, now: i64) -> Model {
 }
 
 fn length(wish: Option<i64>) -> i64 {
-    wish.unwrap_or(3_600).max(1).min(14_400)
+    wish.unwrap_or(3_600).clamp(1, 14_400)
 }
 
 /// What a call makes of the person's last grant; `None`: refused.

@@ -1,6 +1,7 @@
 //! Emergency grants and their reviews on both databases: asked for, in force at once, stepped through, reviewed.
 
 mod cut;
+mod kept;
 mod model;
 mod reviews;
 
@@ -67,7 +68,7 @@ impl Clinic {
     }
 }
 
-pub(super) async fn opened_store(world: &World) -> Arc<Store> {
+pub(crate) async fn opened_store(world: &World) -> Arc<Store> {
     let store = Store::open(&world.url(Source::Store), StoreOptions::default()).unwrap();
     store.install(&[Part::Tables], "2026-03-10T15:00:00Z".parse().unwrap()).await.unwrap();
     Arc::new(store)

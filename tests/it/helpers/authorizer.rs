@@ -81,6 +81,10 @@ impl Authorizing {
         self.trail.close().await.unwrap();
     }
 
+    pub(crate) const fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
     /// What makes changes, on `store`.
     pub(crate) fn admin(&self, store: Option<Arc<Store>>) -> Arc<Admin> {
         self.admin_on(store, Arc::clone(&self.trail))

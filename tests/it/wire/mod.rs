@@ -1,6 +1,7 @@
 //! The callers' and the operators' interfaces on real listeners: who may ask, what is read, what every answer carries.
 
 mod decisions;
+mod grants;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -5,6 +5,7 @@
 #[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
 compile_error!("the feature `seeded-bugs` makes mistakes on purpose: it is for tests alone, build without --release");
 
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod authorize;

@@ -58,6 +58,7 @@ pub(super) async fn open(house: &Arc<House>, demo_clock: Option<FrozenClock>) ->
     let hosts = server.tcp.as_ref().map(|tcp| tcp.hosts.clone()).unwrap_or_default();
     let api = Arc::new(CallersApi::new(Room {
         authorizer: Arc::clone(&house.authorizer),
+        admin: Arc::clone(&house.admin),
         callers: Arc::clone(&callers),
         hosts: Hosts::loopback_and(hosts),
         clock: Arc::clone(&house.clock),
@@ -74,7 +75,7 @@ pub(super) async fn open(house: &Arc<House>, demo_clock: Option<FrozenClock>) ->
         start(house, "tcp listener", door, api, &limits);
     }
     if let Some(door) = admin {
-        let api = admin_api(house, &callers, is_demo.then(|| Arc::clone(&health_api)))?;
+        let api = admin_api(house, &callers, &limits, is_demo.then(|| Arc::clone(&health_api)))?;
         start(house, "admin listener", door, Arc::new(api), &limits);
     }
     if let Some(door) = health {
@@ -124,7 +125,12 @@ const fn capability_of(capability: Configured) -> Capability {
     }
 }
 
-fn admin_api(house: &Arc<House>, callers: &Callers, health: Option<Arc<HealthApi>>) -> Result<AdminApi, AppError> {
+fn admin_api(
+    house: &Arc<House>,
+    callers: &Callers,
+    limits: &Arc<http::Limits>,
+    health: Option<Arc<HealthApi>>,
+) -> Result<AdminApi, AppError> {
     let tokens = house.config.server.admin.as_ref().map(|admin| admin.tokens.as_slice()).unwrap_or_default();
     let tokens =
         tokens.iter().map(|token| Token::new(token.expose()).ok_or(AppError::Token)).collect::<Result<_, _>>()?;
@@ -139,6 +145,9 @@ fn admin_api(house: &Arc<House>, callers: &Callers, health: Option<Arc<HealthApi
             let facts = Arc::clone(&facts);
             Box::pin(async move { super::facts::barrier(&facts).await })
         }),
+        admin: Arc::clone(&house.admin),
+        is_asserted: house.config.server.admin.as_ref().is_some_and(|admin| admin.asserted),
+        limits: Arc::clone(limits),
         health,
     };
     if api.shares_a_token_with(callers) {

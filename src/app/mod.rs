@@ -4,6 +4,7 @@
 //! are. Background work is watched by `lifecycle`: when one worker dies, the process does.
 
 mod bundles;
+mod changes;
 pub mod demo;
 mod doors;
 mod error;
@@ -20,6 +21,7 @@ pub use error::AppError;
 pub use shipping::address as shipping_address;
 
 use crate::{
+    admin::{Admin, Rooms},
     audit::{Trail, TrailConfig, TrailHealth, TrailStatus},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
@@ -56,6 +58,7 @@ pub(super) struct House {
     pub(super) store: Option<Arc<Store>>,
     pub(super) trail: Arc<Trail>,
     pub(super) authorizer: Arc<Authorizer>,
+    pub(super) admin: Arc<Admin>,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -86,6 +89,16 @@ pub async fn run(start: Start) -> Result<(), AppError> {
             durability_of_changes: start.config.audit.durability.changes,
         },
     ));
+    let admin = Arc::new(Admin::new(Rooms {
+        authorizer: Arc::clone(&authorizer),
+        live: Arc::clone(&live),
+        facts: Arc::clone(&facts),
+        trail: Arc::clone(&trail),
+        store: store.clone(),
+        clock: Arc::clone(&start.clock),
+        metrics: start.metrics.clone(),
+        limits: changes::limits(&start.config.grants),
+    }));
     let house = Arc::new(House {
         config: start.config,
         clock: start.clock,
@@ -95,6 +108,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         store,
         trail: Arc::clone(&trail),
         authorizer,
+        admin,
         lifecycle: lifecycle.clone(),
     });
     let ended = answer(&house, start.demo_clock, start.on_listening, watch).await;
@@ -118,6 +132,7 @@ async fn answer(
     facts::watch(house);
     watch_trail(house);
     store::watch(house);
+    changes::watch(house);
     on_listening(&listening)?;
     shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)

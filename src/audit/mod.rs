@@ -13,6 +13,7 @@
 
 mod adrift;
 mod bytes;
+pub mod changes;
 mod checkpoint;
 mod config;
 mod decisions;

@@ -12,7 +12,9 @@ pub use batch::Held;
 use crate::{
     audit::{AppendError, Recorded, Trail},
     clock::Clock,
-    domain::{Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, record::code_word, request::Caller},
+    domain::{
+        Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, record::code_word, request::Caller,
+    },
     engine::{Bundle, live::Live, question::Question},
     entities::{Asking, Facts, Hold, Trust},
     telemetry::{CacheUse, Chain, Metrics},
@@ -133,6 +135,17 @@ impl Authorizer {
         Ok((self.released(request, recorded, CacheUse::Miss, started), Hold::default()))
     }
 
+    /// Whether a policy permits what `request` asks, bars aside, on the facts as they are read now. For changes that want to
+    /// know the facts around them; no answer, so that nothing is recorded. Facts that cannot be read permit nothing.
+    pub async fn finds(&self, request: &Request) -> bool {
+        let now = self.clock.now();
+        let Some(bundle) = self.live.current() else { return false };
+        let Ok(question) = bundle.question(request) else { return false };
+        let asking = asking(&question, now);
+        let gathered = self.facts.gathered(&bundle.mapping, &bundle.plan(&question), &asking, Trust::Feed).await;
+        gathered.is_ok_and(|gathered| bundle.finds(&question, &gathered.slice, now))
+    }
+
     async fn record(
         &self,
         request: &Request,
@@ -181,13 +194,7 @@ impl Authorizer {
             return Decided::without_facts(bundle.denied_without_facts(None, Reason::UNKNOWN_PRINCIPAL), None);
         };
         let plan = bundle.plan(&question);
-        let asking = Asking {
-            principal: question.principal.clone(),
-            resource: question.resource.clone(),
-            now,
-            said_tenant: question.said_tenant.as_deref().map(str::to_owned),
-            asserted: question.asserted.clone(),
-        };
+        let asking = asking(&question, now);
         match self.facts.gathered(&bundle.mapping, &plan, &asking, trust).await {
             Ok(gathered) => Decided {
                 evaluation: bundle.evaluate(&question, &gathered.slice, now),
@@ -257,5 +264,16 @@ impl Authorizer {
         }
         let record = record::of_outcome(&outcome, caller, Record::new(RecordKind::Outcome, self.clock.now()));
         self.trail.append((), record, Tier::Disk).await.map_err(OutcomeError::Unrecorded)
+    }
+}
+
+/// Whose facts a question needs.
+fn asking(question: &Question, now: Timestamp) -> Asking {
+    Asking {
+        principal: question.principal.clone(),
+        resource: question.resource.clone(),
+        now,
+        said_tenant: question.said_tenant.as_deref().map(str::to_owned),
+        asserted: question.asserted.clone(),
     }
 }

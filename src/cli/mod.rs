@@ -6,6 +6,7 @@ mod answer;
 mod audit;
 mod authorize;
 mod bundle;
+mod calls;
 mod cases;
 mod check;
 mod completions;
@@ -16,11 +17,13 @@ mod demo;
 mod exit;
 mod explain;
 mod failure;
+mod grant;
 mod healthcheck;
 mod man;
 mod output;
 mod question;
 mod remote;
+mod review;
 mod serve;
 mod simulate;
 mod test;
@@ -74,6 +77,10 @@ enum Command {
     Authorize(authorize::Args),
     /// Decide one request and say why
     Explain(explain::Args),
+    /// Ask for emergency access, extend it, give it back
+    Grant(grant::Args),
+    /// Review emergency access
+    Review(review::Args),
     /// Read and verify the trail
     Audit(audit::Args),
     /// Install and examine the change feed in the databases
@@ -120,6 +127,8 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Test(args) => test::run(args, &context),
         Command::Authorize(args) => authorize::run(args, &context),
         Command::Explain(args) => explain::run(args, &context),
+        Command::Grant(args) => grant::run(args, &context),
+        Command::Review(args) => review::run(args, &context),
         Command::Audit(args) => audit::run(args, &context),
         Command::Db(args) => db::run(args, &context),
         Command::Healthcheck(args) => healthcheck::run(args, &context),

@@ -1,6 +1,6 @@
 //! One question to a running sidecar, by its URL or its socket. What comes back is recorded there.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value as Json};
 
@@ -25,7 +25,7 @@ pub(super) async fn ask(args: &QuestionArgs, body: Map<String, Json>) -> Result<
         Failure::of(Exit::CannotRun, error).at(place.clone()).next("is it running? `chaperone healthcheck` asks it")
     };
     let url = args.url.as_deref().map_or("http://localhost", |url| url.trim_end_matches('/'));
-    let client = client(args).map_err(|error| failed(&error))?;
+    let client = client(args.socket.as_ref(), ANSWER_WITHIN).map_err(|error| failed(&error))?;
     let mut request = client.post(format!("{url}/access/v1/evaluation")).json(&body);
     if let Some(file) = &args.token_file {
         let token = fs::read_to_string(file).map_err(|error| {
@@ -47,11 +47,12 @@ pub(super) async fn ask(args: &QuestionArgs, body: Map<String, Json>) -> Result<
     )))
 }
 
-fn client(args: &QuestionArgs) -> Result<reqwest::Client, reqwest::Error> {
+/// A client of the URL that is asked, or of the socket.
+pub(super) fn client(socket: Option<&PathBuf>, answer_within: Duration) -> Result<reqwest::Client, reqwest::Error> {
     // Telemetry may have installed it already: either is the same provider.
     let _installed_before = rustls::crypto::ring::default_provider().install_default().is_err();
-    let builder = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
-    match &args.socket {
+    let builder = reqwest::Client::builder().timeout(answer_within).no_proxy();
+    match socket {
         Some(socket) => builder.unix_socket(socket.clone()).build(),
         None => builder.build(),
     }

@@ -4,6 +4,7 @@
 //! that is the work of `engine`. A room that needs a word of another room finds it here or not at all.
 
 pub mod evaluation;
+pub mod grant;
 pub mod mapping;
 pub mod outcome;
 pub mod plan;
@@ -11,6 +12,7 @@ pub mod projection;
 pub mod reason;
 pub mod record;
 pub mod request;
+pub mod review;
 mod shape;
 pub mod shipped;
 pub mod slice;

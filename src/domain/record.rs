@@ -19,6 +19,10 @@ pub const FREE_TEXT_CHARS_MAX: usize = 500;
 /// The longest name of an action, a type, a field or a context key that a record keeps, in characters.
 pub const WORD_CHARS_MAX: usize = 64;
 
+/// In `detail`: which change a record tells of, and the event that takes such a record back.
+pub const CHANGE: &str = "change";
+pub const NOT_MADE: &str = "not_made";
+
 /// A name that a caller chose, fit for a record, a log or a span: what is not shaped like a name may be somebody's.
 pub fn code_word(word: &str) -> String {
     let is_name =

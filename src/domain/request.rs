@@ -22,6 +22,7 @@ impl fmt::Display for CallerName {
 pub enum Api {
     Evaluation,
     Evaluations,
+    Grants,
     Admin,
     Cli,
 }
@@ -31,6 +32,7 @@ impl Api {
         match self {
             Self::Evaluation => "evaluation",
             Self::Evaluations => "evaluations",
+            Self::Grants => "grants",
             Self::Admin => "admin",
             Self::Cli => "cli",
         }

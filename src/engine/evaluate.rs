@@ -70,6 +70,18 @@ impl Bundle {
         }
     }
 
+    /// Whether a policy permits the plain action of `question`, bars aside: what a change wants to know of the facts around
+    /// it. Never an answer. Whatever goes wrong permits nothing.
+    pub fn finds(&self, question: &Question, slice: &Slice, now: Timestamp) -> bool {
+        let Asked::Plain { action, group } = &question.asked else { return false };
+        if unknown(question, slice).is_some() {
+            return false;
+        }
+        let Ok(judge) = Judge::new(self, question, slice, now, &question.context) else { return false };
+        let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
+        judge.permits_for(&ask, &question.resource).is_ok_and(|permits| !permits.is_empty())
+    }
+
     /// A deny given without asking any policy.
     pub fn denied(&self, question: &Question, slice: &Slice, reason: Reason) -> Evaluation {
         let mut evaluation = self.denied_without_facts(Some(question), reason);

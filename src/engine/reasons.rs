@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::domain::Reason;
+use crate::domain::{Reason, grant::GrantRules};
 
 /// The explanation side of a bundle. An empty one (no file) gives every default deny the reason `role`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Reasons {
     pub remedies: Remedies,
     #[serde(default)]
     pub exceptional: Option<Exceptional>,
+    /// Emergency grants; without it none can be asked for.
+    #[serde(default)]
+    pub grants: Option<GrantRules>,
     /// Obligation id -> AuthZEN type; `custom` unless named.
     #[serde(default)]
     pub obligation_types: BTreeMap<Arc<str>, Arc<str>>,
@@ -44,6 +47,7 @@ impl Default for Reasons {
             deadlines: Vec::new(),
             remedies: Remedies::default(),
             exceptional: None,
+            grants: None,
             obligation_types: BTreeMap::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::{
     schema_shape::{SchemaShape, Type},
     taxonomy::Taxonomy,
 };
-use crate::domain::mapping::Mapping;
+use crate::domain::{grant::GrantRules, mapping::Mapping};
 
 /// What `reasons` may name.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,9 @@ pub fn check(file: &Path, text: &str, reasons: &Reasons, known: Known<'_>) -> Pr
     if let Some(exceptional) = &reasons.exceptional {
         check.kind(&exceptional.kind);
         exceptional.groups.keys().for_each(|group| check.group(group));
+    }
+    if let Some(grants) = &reasons.grants {
+        check.grants(grants);
     }
     check.problems
 }
@@ -130,6 +133,18 @@ impl Check<'_> {
         }
     }
 
+    fn grants(&mut self, grants: &GrantRules) {
+        let actions = &self.known.taxonomy.actions;
+        if !actions.contains_key(&grants.action) {
+            let hint = nearest(&grants.action, actions.keys());
+            self.unknown(&grants.action, format!("`grants` asks for `{}`, which is no action", grants.action), hint);
+        }
+        let own = grants.reasons.values().flat_map(|reason| &reason.opens);
+        for group in grants.always.iter().chain(&grants.default).chain(&grants.by_request).chain(own) {
+            self.group(group);
+        }
+    }
+
     fn remedy(&mut self, what: &str, remedy: &FactRemedy) {
         let Known { types, mapping, taxonomy } = self.known;
         if !taxonomy.actions.contains_key(&remedy.asks) {
@@ -212,7 +227,7 @@ mod tests {
     };
 
     const GROUPS: &str = "id.pseudo id.demo contact rel.guardian clin.alert clin.summary clin.plan sched.core \
-        sched.reason clin.assess clin.note clin.sens clin.sud doc.meta doc.body ref.letter";
+        sched.reason clin.assess clin.note clin.sens clin.sud clin.psynote doc.meta doc.body ref.letter";
 
     fn problems(from: &str, to: &str) -> Vec<(Option<usize>, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -226,7 +241,7 @@ mod tests {
                 .groups
                 .insert(group.into(), Group { label: 'N', masked_as: None, governs: false, governing: false });
         }
-        for action in ["remedy:break_glass", "remedy:request_assignment"] {
+        for action in ["remedy:break_glass", "remedy:request_assignment", "grant:emergency"] {
             let plain = PlainAction { on: BTreeMap::new(), crud: 'E', durability: Tier::Process, internal: true };
             taxonomy.actions.insert(action.into(), plain);
         }
@@ -284,6 +299,11 @@ mod tests {
             one("asks: remedy:break_glass", "asks: remedy:break_gloss"),
             "`break_glass` asks for `remedy:break_gloss`, which is no action"
         );
+        assert_eq!(
+            one("  action: grant:emergency", "  action: grant:emergencies"),
+            "`grants` asks for `grant:emergencies`, which is no action"
+        );
+        assert_eq!(one("opens: [clin.psynote]", "opens: [clin.psynotes]"), "there is no field group `clin.psynotes`");
         assert_eq!(one("verbs: [read]", "verbs: [reed]"), "`reed` is no verb");
     }
 }

@@ -22,6 +22,7 @@ mod gather;
 mod hot;
 mod keep;
 mod load;
+mod own;
 mod pool;
 mod primary;
 mod probe;

@@ -8,15 +8,17 @@ use serde_json::Value as Json;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    HealthApi,
+    HealthApi, Limits,
+    administration::{self, Errand},
     caller::{Callers, Token, bearer, is_any, unauthenticated},
     callers_api::require_method,
+    changes,
     error::{ApiError, Code},
     hosts::Hosts,
     layers::{self, Arrival, Trace},
     serve::{Answer, Handle, Peer},
 };
-use crate::clock::Clock;
+use crate::{admin::Admin, clock::Clock};
 
 /// The longest wait for a barrier: some multiples of the bound on staleness.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -35,6 +37,11 @@ pub struct AdminApi {
     pub status: Arc<dyn Fn() -> Json + Send + Sync>,
     /// Returns once a revocation committed before the call can allow nothing here.
     pub barrier: Barrier,
+    /// What administrators change.
+    pub admin: Arc<Admin>,
+    /// Whether headers say who the administrator is (`server.admin.asserted`).
+    pub is_asserted: bool,
+    pub limits: Arc<Limits>,
     /// Probes and metrics here too: in the demo.
     pub health: Option<Arc<HealthApi>>,
 }
@@ -56,6 +63,7 @@ impl AdminApi {
         arrival: &Arrival,
         trace: &mut Trace,
         parts: &Parts,
+        body: &mut Incoming,
         peer: &Peer,
     ) -> Result<Answer, ApiError> {
         self.hosts.admit(peer, parts)?;
@@ -78,8 +86,44 @@ impl AdminApi {
                 require_method(&arrival.method, &Method::POST, "POST")?;
                 layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
             }
-            _ => Err(ApiError::new(Code::NotFound, "no such path")),
+            path => match administration::route(path) {
+                Some((path, route)) => {
+                    trace.route = route;
+                    self.administer(path, arrival, trace, parts, body).await
+                }
+                None => Err(ApiError::new(Code::NotFound, "no such path")),
+            },
         }
+    }
+
+    /// A call of a person: who it is, what they may and what they want is for the rooms behind.
+    async fn administer(
+        &self,
+        path: administration::Path,
+        arrival: &Arrival,
+        trace: &mut Trace,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, ApiError> {
+        let (method, name) = path.method();
+        require_method(&arrival.method, &method, name)?;
+        let actor = administration::actor(&parts.headers, arrival, self.is_asserted, &*self.clock)?;
+        trace.decision_id = Some(actor.decision_id.clone());
+        let body = match method {
+            Method::POST => changes::body_or_nothing(&parts.headers, body, &self.limits).await?,
+            _ => bytes::Bytes::new(),
+        };
+        let errand = Errand {
+            actor,
+            path,
+            uri: parts.uri.path().to_owned(),
+            query: parts.uri.query().map(str::to_owned),
+            headers: parts.headers.clone(),
+            body,
+        };
+        let work = administration::answer(Arc::clone(&self.admin), errand, Arc::clone(&self.limits));
+        let work = tracing::Instrument::instrument(work, tracing::Span::current());
+        layers::within(self.limits.deadline, &self.tasks, work).await
     }
 }
 
@@ -99,8 +143,8 @@ impl Handle for AdminApi {
         let span = arrival.span();
         let answering = async {
             let mut trace = Trace::default();
-            let result = self.answer(&arrival, &mut trace, &parts, &peer).await;
-            // Nothing here takes a body; one that came is let in, so that the answer gets out.
+            let result = self.answer(&arrival, &mut trace, &parts, &mut body, &peer).await;
+            // A body that nobody took is let in, so that the answer gets out.
             layers::drain(&mut body).await;
             arrival.finish(result, &trace, &*self.clock)
         };

@@ -9,15 +9,17 @@ use tokio_util::task::TaskTracker;
 use super::{
     Limits,
     authzen::{self, Asking, Metadata},
-    caller::{Callers, Capability},
+    caller::{CallerEntry, Callers, Capability},
     demo,
     error::{ApiError, Code},
+    grants::{self, GrantCall},
     hosts::Hosts,
     layers::{self, Arrival, Gate, Trace},
     outcome,
     serve::{Answer, Handle, Peer},
 };
 use crate::{
+    admin::Admin,
     authorize::Authorizer,
     clock::{self, Clock, FrozenClock},
 };
@@ -26,6 +28,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Room {
     pub authorizer: Arc<Authorizer>,
+    pub admin: Arc<Admin>,
     pub callers: Arc<Callers>,
     pub hosts: Hosts,
     pub clock: Arc<dyn Clock>,
@@ -47,10 +50,11 @@ pub struct CallersApi {
 }
 
 /// What a path stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
     Metadata,
     Ask(Ask),
+    Grant(GrantCall),
 }
 
 /// What a caller posts.
@@ -63,13 +67,14 @@ enum Ask {
 }
 
 impl Route {
-    const fn as_str(self) -> &'static str {
+    const fn as_str(&self) -> &'static str {
         match self {
             Self::Metadata => "/.well-known/authzen-configuration",
             Self::Ask(Ask::Evaluation) => "/access/v1/evaluation",
             Self::Ask(Ask::Evaluations) => "/access/v1/evaluations",
             Self::Ask(Ask::Outcome) => "/access/v1/outcome",
             Self::Ask(Ask::DemoClock) => "/demo/v1/clock",
+            Self::Grant(call) => call.route(),
         }
     }
 }
@@ -88,7 +93,7 @@ impl CallersApi {
             "/access/v1/outcome" => Some(Route::Ask(Ask::Outcome)),
             "/demo/v1/clock" if self.room.demo_clock.is_some() => Some(Route::Ask(Ask::DemoClock)),
             _ if path == self.metadata.path => Some(Route::Metadata),
-            _ => None,
+            _ => GrantCall::of(path).map(Route::Grant),
         }
     }
 
@@ -102,33 +107,34 @@ impl CallersApi {
     ) -> Result<Answer, ApiError> {
         let room = &self.room;
         let route = self.route(&arrival.path);
-        trace.route = route.map_or("", Route::as_str);
+        trace.route = route.as_ref().map_or("", Route::as_str);
         room.hosts.admit(peer, parts)?;
-        let ask = match route {
-            // Public by its standard: it says where to ask, and nothing about anybody.
-            Some(Route::Metadata) => {
-                require_method(&arrival.method, &Method::GET, "GET")?;
-                return Ok(layers::json_answer(self.metadata.body.clone()));
-            }
-            Some(Route::Ask(ask)) => Some(ask),
-            None => None,
-        };
+        // Public by its standard: it says where to ask, and nothing about anybody.
+        if route == Some(Route::Metadata) {
+            require_method(&arrival.method, &Method::GET, "GET")?;
+            return Ok(layers::json_answer(self.metadata.body.clone()));
+        }
         let (index, entry) = room.callers.identify(peer, &parts.headers)?;
         trace.caller = Some(entry.name.clone());
-        let ask = ask.ok_or_else(|| ApiError::new(Code::NotFound, "no such path"))?;
+        let ask = match route {
+            Some(Route::Ask(ask)) => ask,
+            Some(Route::Grant(call)) => {
+                let (method, name) = call.method();
+                require_method(&arrival.method, &method, name)?;
+                entry.require(Capability::Grant)?;
+                let asking = self.asking(arrival, entry);
+                trace.decision_id = Some(asking.decision_id.clone());
+                return self.grant((index, call), parts, body, asking).await;
+            }
+            Some(Route::Metadata) | None => return Err(ApiError::new(Code::NotFound, "no such path")),
+        };
         require_method(&arrival.method, &Method::POST, "POST")?;
         entry.require(Capability::Decide)?;
 
-        let decision_id = clock::new_id(&*room.clock).to_string();
+        let asking = self.asking(arrival, entry);
         if matches!(ask, Ask::Evaluation | Ask::Evaluations) {
-            trace.decision_id = Some(decision_id.clone());
+            trace.decision_id = Some(asking.decision_id.clone());
         }
-        let asking = Asking {
-            caller: Arc::clone(&entry.caller),
-            request_id: arrival.request_id.clone(),
-            trace_id: arrival.trace_id.clone(),
-            decision_id,
-        };
         let limits = &room.limits;
         let permit = self.gate.enter(index, limits).await?;
         let bytes_max = if ask == Ask::Evaluations { limits.batch_bytes_max } else { limits.body_bytes_max };
@@ -148,6 +154,35 @@ impl CallersApi {
         };
         let work = tracing::Instrument::instrument(work, span);
         layers::within(limits.deadline, &self.room.tasks, work).await.map(layers::json_answer)
+    }
+
+    fn asking(&self, arrival: &Arrival, entry: &CallerEntry) -> Asking {
+        Asking {
+            caller: Arc::clone(&entry.caller),
+            request_id: arrival.request_id.clone(),
+            trace_id: arrival.trace_id.clone(),
+            decision_id: clock::new_id(&*self.room.clock).to_string(),
+        }
+    }
+
+    async fn grant(
+        &self,
+        (index, call): (usize, GrantCall),
+        parts: &Parts,
+        body: &mut Incoming,
+        asking: Asking,
+    ) -> Result<Answer, ApiError> {
+        let limits = &self.room.limits;
+        let permit = self.gate.enter(index, limits).await?;
+        let body = grants::body_of(&call, &parts.headers, body, limits).await?;
+        let (room, path, headers) = (Arc::clone(&self.room), parts.uri.path().to_owned(), parts.headers.clone());
+        let span = tracing::Span::current();
+        let work = async move {
+            let answered = grants::answer(room, call, path, headers, body, asking).await;
+            drop(permit);
+            answered
+        };
+        layers::within(limits.deadline, &self.room.tasks, tracing::Instrument::instrument(work, span)).await
     }
 }
 

@@ -24,6 +24,12 @@ pub enum Code {
     /// Holds the methods that the path knows.
     MethodNotAllowed(&'static str),
     BodyTimeout,
+    /// The state of the thing does not let it go on that way.
+    Conflict,
+    /// It was changed since the caller read it.
+    Changed,
+    /// The key of an earlier, different request.
+    KeyUsed,
     TooLarge,
     Overloaded,
     DeadlinePassed,
@@ -41,6 +47,9 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Changed => StatusCode::PRECONDITION_FAILED,
+            Self::KeyUsed => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Overloaded | Self::DeadlinePassed | Self::TrailFull | Self::NotReady => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -58,6 +67,9 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::BodyTimeout => "body_timeout",
+            Self::Conflict => "conflict",
+            Self::Changed => "changed",
+            Self::KeyUsed => "key_used",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
             Self::DeadlinePassed => "deadline_passed",
@@ -75,6 +87,9 @@ impl Code {
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed(_) => "The method does not fit the path",
             Self::BodyTimeout => "The body did not come in time",
+            Self::Conflict => "Its state does not allow this",
+            Self::Changed => "It was changed meanwhile",
+            Self::KeyUsed => "The key belongs to another request",
             Self::TooLarge => "The request is too large",
             Self::Overloaded => "Too many requests at once",
             Self::DeadlinePassed => "No answer in time",
@@ -115,7 +130,14 @@ impl ApiError {
         self
     }
 
-    fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    /// The same error with the reason code that stands behind it.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub(super) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
     }

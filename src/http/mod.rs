@@ -8,17 +8,21 @@
 use std::time::Duration;
 
 pub mod admin;
+mod administration;
 mod answer;
 mod authzen;
 pub mod caller;
 pub mod callers_api;
+mod changes;
 pub mod demo;
 pub mod error;
+mod grants;
 pub mod health;
 pub mod hosts;
 pub mod json;
 mod layers;
 pub mod listen;
+mod members;
 mod outcome;
 mod pulse;
 mod question;

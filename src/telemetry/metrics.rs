@@ -22,7 +22,7 @@ use super::shipping::{AUDIT_LAG, AUDIT_SHIPPED, ShippingSeen};
 use crate::domain::{Api, Decision, Tier, mapping::Source};
 
 /// Every name that `/metrics` may show.
-pub const METRIC_NAMES: [&str; 17] = [
+pub const METRIC_NAMES: [&str; 20] = [
     DECISIONS,
     DECISION_DURATION,
     POLICY_ERRORS,
@@ -40,6 +40,9 @@ pub const METRIC_NAMES: [&str; 17] = [
     CLOCK_SKEW,
     REVOCATION_LAG,
     AUDIT_LAST_CHECKPOINT,
+    GRANTS_ACTIVE,
+    REVIEWS_OVERDUE,
+    GRANT_ALERTS,
 ];
 
 const DECISIONS: &str = "chaperone_decisions_total";
@@ -52,6 +55,9 @@ const AUDIT_APPENDED: &str = "chaperone_audit_appended_total";
 const AUDIT_APPEND_DURATION: &str = "chaperone_audit_append_duration_seconds";
 const REVOCATION_LAG: &str = "chaperone_revocation_lag_seconds";
 const AUDIT_LAST_CHECKPOINT: &str = "chaperone_audit_last_checkpoint_timestamp_seconds";
+const GRANTS_ACTIVE: &str = "chaperone_grants_active";
+const REVIEWS_OVERDUE: &str = "chaperone_reviews_overdue";
+const GRANT_ALERTS: &str = "chaperone_grant_alerts_total";
 
 /// From a twentieth of a millisecond to the deadline.
 const SECONDS: [f64; 15] =
@@ -123,6 +129,9 @@ struct Instruments {
     revocation_lag: Histogram<f64>,
     facts: Looking,
     audit_last_checkpoint: Gauge<u64>,
+    grants_active: Gauge<u64>,
+    reviews_overdue: Gauge<u64>,
+    grant_alerts: Counter<u64>,
     reasons: Mutex<BTreeSet<Arc<str>>>,
     /// Read when somebody looks: a replaced revision leaves no series behind.
     revision: Arc<Mutex<Option<Arc<str>>>>,
@@ -221,6 +230,17 @@ impl Metrics {
         self.0.audit_last_checkpoint.record(unix_seconds, &[]);
     }
 
+    /// How many emergency grants run, and how many reviews are past due.
+    pub fn grants(&self, active: u64, overdue: u64) {
+        self.0.grants_active.record(active, &[KeyValue::new("kind", "emergency")]);
+        self.0.reviews_overdue.record(overdue, &[]);
+    }
+
+    /// A soft limit of emergency grants was met.
+    pub fn grant_alert(&self, limit: &'static str) {
+        self.0.grant_alerts.add(1, &[KeyValue::new("limit", limit)]);
+    }
+
     /// The page behind `/metrics`.
     pub fn render(&self) -> String {
         let mut page = Vec::new();
@@ -288,6 +308,9 @@ impl Instruments {
                 .u64_gauge(AUDIT_LAST_CHECKPOINT)
                 .with_description("When the last tree head of the trail was signed, in Unix time.")
                 .build(),
+            grants_active: meter.u64_gauge(GRANTS_ACTIVE).with_description("Grants that run.").build(),
+            reviews_overdue: meter.u64_gauge(REVIEWS_OVERDUE).with_description("Reviews that are past due.").build(),
+            grant_alerts: counter(GRANT_ALERTS, "Soft limits of grants that were met, by which."),
             reasons: Mutex::new(BTreeSet::new()),
             revision,
         }
@@ -324,6 +347,8 @@ mod tests {
         metrics.appended(Tier::Process, 0.000_01);
         metrics.change_taken_in(0.004);
         metrics.watch_shipping(|| (9, 3));
+        metrics.grants(2, 1);
+        metrics.grant_alert("many_in_a_day");
         metrics.watch_facts(|| FactsSeen {
             hits: 7,
             misses: 2,
@@ -368,6 +393,9 @@ mod tests {
             r#"chaperone_clock_skew_seconds{source="app"} -0.5"#,
             "chaperone_revocation_lag_seconds_count 1",
             "chaperone_audit_last_checkpoint_timestamp_seconds 1773154800",
+            r#"chaperone_grants_active{kind="emergency"} 2"#,
+            "chaperone_reviews_overdue 1",
+            r#"chaperone_grant_alerts_total{limit="many_in_a_day"} 1"#,
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line} is missing in\n{page}");
         }

@@ -14,8 +14,9 @@ use serde_json::Value as Json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chaperone");
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
-/// The address that the documentation writes.
+/// The addresses that the documentation writes: the callers' and the administrators'.
 const WRITTEN_ADDRESS: &str = "127.0.0.1:8380";
+const WRITTEN_ADMIN_ADDRESS: &str = "127.0.0.1:8381";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -61,6 +62,7 @@ struct Demo {
     process: Child,
     folder: tempfile::TempDir,
     address: String,
+    admin_address: String,
 }
 
 impl Demo {
@@ -73,7 +75,7 @@ impl Demo {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut demo = Self { process, folder, address: String::new() };
+        let mut demo = Self { process, folder, address: String::new(), admin_address: String::new() };
         let deadline = Instant::now() + STARTED_WITHIN;
         while demo.address.is_empty() {
             assert!(Instant::now() < deadline, "the demo did not start within {STARTED_WITHIN:?}");
@@ -81,6 +83,7 @@ impl Demo {
             if let Ok(text) = fs::read_to_string(demo.folder.path().join("listen.json")) {
                 let listening: Json = serde_json::from_str(&text).unwrap();
                 demo.address = listening["listen"].as_str().unwrap().to_owned();
+                demo.admin_address = listening["admin"].as_str().unwrap().to_owned();
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -91,8 +94,9 @@ impl Demo {
     fn run(&self, page: &str, block: &str) -> String {
         let path = std::env::var("PATH").unwrap();
         let programs = Path::new(BINARY).parent().unwrap().display().to_string();
+        let block = block.replace(WRITTEN_ADDRESS, &self.address).replace(WRITTEN_ADMIN_ADDRESS, &self.admin_address);
         let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &block.replace(WRITTEN_ADDRESS, &self.address)])
+            .args(["-euo", "pipefail", "-c", &block])
             .current_dir(root())
             .env("PATH", format!("{programs}:{path}"))
             .env("DEMO", self.folder.path())

@@ -25,6 +25,7 @@ mod facts_check;
 mod facts_faults;
 mod fresh_postgres;
 mod fresh_property;
+mod grants;
 mod helpers;
 mod outage;
 mod properties;

@@ -7,12 +7,14 @@ use std::{
 };
 
 use chaperone::{
+    admin::{Admin, Rooms},
     audit::{Trail, TrailConfig},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
-    domain::Tier,
+    domain::{Tier, grant::GrantLimits},
     engine::{Bundle, live::Live, load::BundlePaths},
     entities::{Facts, FactsOptions},
+    store::Store,
     telemetry::Metrics,
 };
 
@@ -36,9 +38,11 @@ pub(crate) fn shipped() -> Arc<Live> {
 /// An authorizer with what it stands on; the folders go away with it.
 pub(crate) struct Authorizing {
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) world: World,
+    trail: Arc<Trail>,
     pub(crate) facts: Arc<Facts>,
-    trail: tempfile::TempDir,
-    _world: World,
+    clock: Arc<dyn Clock>,
+    folder: tempfile::TempDir,
 }
 
 impl Authorizing {
@@ -54,21 +58,55 @@ impl Authorizing {
         options: impl FnOnce(&World) -> FactsOptions,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let trail = tempfile::tempdir().unwrap();
-        let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(trail.path().join("audit")) };
+        let folder = tempfile::tempdir().unwrap();
         let facts = Arc::new(Facts::connect(options(&world), Arc::clone(&clock)).unwrap());
+        let trail = opened(&folder.path().join("audit"), &clock);
         let authorizer = Arc::new(Authorizer::new(
             shipped(),
             Arc::clone(&facts),
-            Arc::new(Trail::open(config, Arc::clone(&clock)).unwrap()),
-            clock,
+            Arc::clone(&trail),
+            Arc::clone(&clock),
             Metrics::local().unwrap(),
             Settings { durability: Tier::Process, durability_of_changes: Tier::Disk },
         ));
-        Self { authorizer, facts, trail, _world: world }
+        Self { authorizer, world, trail, facts, clock, folder }
     }
 
     pub(crate) fn trail(&self) -> PathBuf {
-        self.trail.path().join("audit")
+        self.folder.path().join("audit")
     }
+
+    /// Seals the trail: another one may take the folder.
+    pub(crate) async fn close(&self) {
+        self.trail.close().await.unwrap();
+    }
+
+    pub(crate) const fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    /// What makes changes, on `store`.
+    pub(crate) fn admin(&self, store: Option<Arc<Store>>) -> Arc<Admin> {
+        self.admin_on(store, Arc::clone(&self.trail))
+    }
+
+    /// The same with another trail.
+    pub(crate) fn admin_on(&self, store: Option<Arc<Store>>, trail: Arc<Trail>) -> Arc<Admin> {
+        Arc::new(Admin::new(Rooms {
+            authorizer: Arc::clone(&self.authorizer),
+            live: shipped(),
+            facts: Arc::clone(&self.facts),
+            trail,
+            store,
+            clock: Arc::clone(&self.clock),
+            metrics: Metrics::local().unwrap(),
+            limits: GrantLimits { default_seconds: 3_600, most_seconds: 14_400, extensions_max: 1 },
+        }))
+    }
+}
+
+/// A trail in a folder, whatever volume that is on.
+pub(crate) fn opened(dir: &Path, clock: &Arc<dyn Clock>) -> Arc<Trail> {
+    let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(dir) };
+    Arc::new(Trail::open(config, Arc::clone(clock)).unwrap())
 }

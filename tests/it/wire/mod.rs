@@ -1,6 +1,7 @@
 //! The callers' and the operators' interfaces on real listeners: who may ask, what is read, what every answer carries.
 
 mod decisions;
+mod grants;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -69,6 +70,7 @@ impl Handle for Furnished {
 fn room(authorizing: &Authorizing, limits: Limits, demo_clock: Option<FrozenClock>) -> Room {
     Room {
         authorizer: Arc::clone(&authorizing.authorizer),
+        admin: authorizing.admin(None),
         callers: callers(),
         hosts: Hosts::loopback_and([]),
         clock: Arc::new(SystemClock),
@@ -248,7 +250,7 @@ async fn the_demo_moves_its_clock_and_refuses_what_is_no_instant() -> Result<()>
     Ok(())
 }
 
-fn admin() -> AdminApi {
+fn admin(authorizing: &Authorizing) -> AdminApi {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let readiness = || vec![ComponentState { name: "policies".into(), is_ready: true, detail: "".into() }];
     let metrics = Arc::new(|| "chaperone_policy_info 1\n".to_owned());
@@ -259,13 +261,17 @@ fn admin() -> AdminApi {
         tasks: TaskTracker::new(),
         status: Arc::new(|| json!({"policies":{"revision":"sha256:aa"}})),
         barrier: Arc::new(|| Box::pin(async { Ok(json!({})) })),
+        admin: authorizing.admin(None),
+        is_asserted: true,
+        limits: Arc::new(Limits::default()),
         health: Some(Arc::new(HealthApi::new(clock, Arc::new(readiness), metrics))),
     }
 }
 
 #[tokio::test]
 async fn the_admin_listener_knows_its_own_token_alone() -> Result<()> {
-    let address = open(admin()).await?;
+    let authorizing = Authorizing::on(World::sqlite().await).await;
+    let address = open(admin(&authorizing)).await?;
     let with = |token: &str| format!("authorization: Bearer {token}\r\n");
     let status = ask(address, "GET /admin/v1/status", &with("admin"), "").await?;
     assert_eq!((status.status, status.json()), (200, json!({"policies":{"revision":"sha256:aa"}})));
@@ -274,13 +280,22 @@ async fn the_admin_listener_knows_its_own_token_alone() -> Result<()> {
     assert_eq!(ask(address, "GET /admin/v1/status", &with("right"), "").await?.status, 401);
     assert_eq!(ask(address, "GET /admin/v1/barrier", &with("admin"), "").await?.status, 405);
     assert_eq!(ask(address, "POST /admin/v1/unknown", "", "").await?.status, 401);
+    let nobody = ask(address, "GET /admin/v1/grants", &with("admin"), "").await?;
+    assert_eq!((nobody.status, nobody.json()["type"].as_str()), (401, Some("urn:chaperone:problem:unauthenticated")));
+    let sid = with("admin")
+        + "chaperone-principal: sid\r\nchaperone-session: mfa=true, age_seconds=1, idle_seconds=1, tenant=T1\r\n";
+    let away = ask(address, "GET /admin/v1/grants", &sid, "").await?;
+    assert_eq!((away.status, away.json()["reason"].as_str()), (503, Some("data_unavailable")), "{}", away.body);
+    let keyless = ask(address, "POST /admin/v1/grants/BG1/revoke", &sid, "").await?;
+    assert_eq!(keyless.status, 400, "{}", keyless.body);
     assert_eq!(ask(callers_door().await?, POST, &with("admin"), QUESTION).await?.status, 401);
     Ok(())
 }
 
 #[tokio::test]
 async fn probes_and_metrics_need_no_token() -> Result<()> {
-    let address = open(admin()).await?;
+    let authorizing = Authorizing::on(World::sqlite().await).await;
+    let address = open(admin(&authorizing)).await?;
     for (path, body) in [("/livez", "ok\n"), ("/readyz", "ready\n"), ("/startupz", "started\n")] {
         let answer = ask(address, &format!("GET {path}"), "", "").await?;
         assert_eq!((answer.status, answer.body.as_str()), (200, body));
@@ -290,9 +305,10 @@ async fn probes_and_metrics_need_no_token() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_token_for_both_interfaces_is_noticed() {
-    let callers = callers();
-    assert!(!admin().shares_a_token_with(&callers));
-    assert!(AdminApi { tokens: Token::new("right").into_iter().collect(), ..admin() }.shares_a_token_with(&callers));
+#[tokio::test]
+async fn a_token_for_both_interfaces_is_noticed() {
+    let authorizing = Authorizing::on(World::sqlite().await).await;
+    let (callers, own) = (callers(), admin(&authorizing));
+    assert!(!own.shares_a_token_with(&callers));
+    assert!(AdminApi { tokens: Token::new("right").into_iter().collect(), ..own }.shares_a_token_with(&callers));
 }

@@ -1,0 +1,81 @@
+//! The queue of a tenant's reviews, those due first, and how many are past due in all.
+
+use super::{ReviewView, rows};
+use crate::{
+    admin::{
+        Actor, Admin, cursor,
+        error::AdminError,
+        grants::{self, Listed, Lock, Page},
+    },
+    domain::{Timestamp, review::ReviewState},
+    store::{Sql, Transaction, Value},
+};
+
+const PAGE: Sql = Sql::both(rows::reviews!(
+    "WHERE r.tenant_id = $1 AND ($2 = '' OR r.due_at > $3 OR (r.due_at = $3 AND r.id > $2)) \
+     AND ($4 <> 'open' OR r.state <> 'closed') ORDER BY r.due_at, r.id LIMIT $5"
+));
+
+/// More than that past due is a number that says enough.
+const OVERDUE: Sql =
+    Sql::both(rows::reviews!("WHERE r.state <> 'closed' AND r.due_at <= $1 ORDER BY r.due_at LIMIT 1000"));
+
+impl Admin {
+    /// The reviews of `tenant`, those due first; open ones unless the page says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Refused`] to whom the policies do not show them.
+    pub async fn reviews(&self, actor: &Actor, tenant: &str, page: &Page) -> Result<Listed<ReviewView>, AdminError> {
+        let wanted = page.state.as_deref().unwrap_or("open");
+        if !["open", "closed", "all"].contains(&wanted) {
+            let expected = "must be `open`, `closed` or `all`".to_owned();
+            return Err(AdminError::Malformed { path: "state", expected });
+        }
+        self.ask_to_see(actor, tenant).await?;
+        let after = cursor::read(page.cursor.as_deref())?;
+        let limit = page.limit();
+        let values = [
+            Value::from(tenant),
+            Value::from(after.id()),
+            Value::from(after.at()),
+            Value::from(wanted),
+            Value::from(limit),
+        ];
+        let now = self.rooms.clock.now();
+        let mut transaction = self.store()?.read().await?;
+        let found = transaction.rows(PAGE, &values).await?;
+        let found = found.iter().map(rows::stored).collect::<Result<Vec<_>, _>>()?;
+        let is_full = i64::try_from(found.len()).is_ok_and(|count| count >= limit);
+        let last = found.last().filter(|_| is_full);
+        let next = last.map(|stored| cursor::write(stored.review.due_at, &stored.review.id));
+        let mut items = Vec::with_capacity(found.len());
+        for stored in found {
+            let grant = grants::load(&mut transaction, &stored.review.grant_id, Lock::Not).await?;
+            items.extend(grant.map(|grant| ReviewView::of(stored, &grant, now)));
+        }
+        transaction.commit().await?;
+        // Some close by themselves, which no row says.
+        items.retain(|review| {
+            let is_closed = *review.state == *ReviewState::Closed.as_str();
+            match wanted {
+                "open" => !is_closed,
+                "closed" => is_closed,
+                _ => true,
+            }
+        });
+        Ok(Listed { items, next })
+    }
+}
+
+/// How many reviews are past due, of all tenants.
+pub(in crate::admin) async fn overdue(transaction: &mut Transaction, now: Timestamp) -> Result<u64, AdminError> {
+    let mut count = 0;
+    for row in transaction.rows(OVERDUE, &[Value::from(now)]).await? {
+        let rows::Stored { review, .. } = rows::stored(&row)?;
+        let grant = grants::load(transaction, &review.grant_id, Lock::Not).await?;
+        let is_escalated = grant.is_some_and(|grant| review.as_of(&grant, now).state == ReviewState::Escalated);
+        count += u64::from(is_escalated);
+    }
+    Ok(count)
+}

@@ -1,0 +1,55 @@
+//! What looks after changes beside the calls that make them: what a crash cut off is ended, grants and reviews are counted.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{AppError, House};
+use crate::{config::GrantsConfig, domain::grant::GrantLimits, telemetry::Chain};
+
+/// How often grants and reviews are counted.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) fn limits(config: &GrantsConfig) -> GrantLimits {
+    let seconds = |minutes: u64| i64::try_from(minutes.saturating_mul(60)).unwrap_or(i64::MAX);
+    GrantLimits {
+        default_seconds: seconds(config.default_minutes),
+        most_seconds: seconds(config.most_minutes),
+        extensions_max: i64::try_from(config.extensions).unwrap_or(i64::MAX),
+    }
+}
+
+/// Ends what an earlier process began here and did not finish, as soon as the store answers; then counts.
+pub(super) fn watch(house: &Arc<House>) {
+    if house.store.is_none() {
+        return;
+    }
+    let house = Arc::clone(house);
+    let stopping = house.lifecycle.stages().stopping.clone();
+    let lifecycle = house.lifecycle.clone();
+    lifecycle.watch("changes", async move {
+        let mut is_recovered = false;
+        loop {
+            if !is_recovered {
+                match house.admin.recover(&house.config.audit.dir).await {
+                    Ok(0) => is_recovered = true,
+                    Ok(count) => {
+                        is_recovered = true;
+                        tracing::warn!(count, "records of changes that a crash cut off were taken back");
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store")
+                    }
+                }
+            }
+            if let Err(error) = house.admin.settle_left().await {
+                tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store");
+            }
+            if let Err(error) = house.admin.measure().await {
+                tracing::debug!(error = %Chain(&error), "grants and reviews could not be counted");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(MEASURE_EVERY) => {}
+                () = stopping.cancelled() => return Ok::<(), AppError>(()),
+            }
+        }
+    });
+}

@@ -1,0 +1,142 @@
+//! `/admin/v1/…` for administrators: who it is, which thing, and what to do with it. One file a thing.
+//!
+//! A call comes as an [`Errand`]: the person behind it, the method, the path behind `/admin/v1`, the query, the body. The
+//! files here read it and call `admin/`; another thing to administer is one more file and one more line in [`route`].
+
+mod grants;
+mod person;
+mod query;
+mod reviews;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use serde_json::{Map, Value as Json};
+
+use self::query::Query;
+use super::{
+    Limits, changes,
+    error::{ApiError, Code},
+    json,
+    serve::Answer,
+};
+use crate::admin::{Actor, Admin, Once, Version};
+
+pub(super) use person::actor;
+
+/// The things that are administered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thing {
+    Grants,
+    Reviews,
+}
+
+/// A path that means something: the thing, which one of them, and what to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) thing: Thing,
+    pub(super) id: Option<String>,
+    pub(super) verb: Option<String>,
+}
+
+/// One call of an administrator.
+pub(super) struct Errand {
+    pub(super) actor: Actor,
+    pub(super) path: Path,
+    pub(super) uri: String,
+    pub(super) query: Option<String>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What a path stands for, and its route for the log.
+pub(super) fn route(path: &str) -> Option<(Path, &'static str)> {
+    let mut parts = path.strip_prefix("/admin/v1/")?.split('/');
+    let (thing, id, verb, more) = (parts.next()?, parts.next(), parts.next(), parts.next());
+    if more.is_some() || [id, verb].into_iter().flatten().any(str::is_empty) {
+        return None;
+    }
+    let (thing, routes) = match thing {
+        "grants" => (Thing::Grants, ["/admin/v1/grants", "/admin/v1/grants/{id}", "/admin/v1/grants/{id}/{verb}"]),
+        "reviews" => (Thing::Reviews, ["/admin/v1/reviews", "/admin/v1/reviews/{id}", "/admin/v1/reviews/{id}/{verb}"]),
+        _ => return None,
+    };
+    let [all, one, done] = routes;
+    let route = match (id, verb) {
+        (None, _) => all,
+        (Some(_), None) => one,
+        (Some(_), Some(_)) => done,
+    };
+    Some((Path { thing, id: id.map(str::to_owned), verb: verb.map(str::to_owned) }, route))
+}
+
+impl Path {
+    /// The one method that it takes.
+    pub(super) const fn method(&self) -> (Method, &'static str) {
+        match self.verb {
+            Some(_) => (Method::POST, "POST"),
+            None => (Method::GET, "GET"),
+        }
+    }
+}
+
+/// Does what the call says.
+pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits>) -> Result<Answer, ApiError> {
+    match errand.path.thing {
+        Thing::Grants => grants::answer(&admin, &errand, &limits).await,
+        Thing::Reviews => reviews::answer(&admin, &errand, &limits).await,
+    }
+}
+
+impl Errand {
+    /// The tenant that the person works in: lists are of one tenant.
+    fn tenant(&self) -> Result<&str, ApiError> {
+        let tenant = self.actor.session.get("tenant").and_then(Json::as_str);
+        let missing = "say which organization: `tenant=…` in `Chaperone-Session`";
+        tenant.ok_or_else(|| ApiError::new(Code::Malformed, missing))
+    }
+
+    fn query(&self) -> Result<Query, ApiError> {
+        Query::read(self.query.as_deref().unwrap_or_default())
+    }
+
+    fn body(&self, limits: &Limits) -> Result<Map<String, Json>, ApiError> {
+        Ok(json::read_object(&self.body, &limits.json)?)
+    }
+
+    fn once(&self) -> Result<Once, ApiError> {
+        let person = self.actor.principal.as_ref().map(|person| person.id.as_str()).unwrap_or_default();
+        changes::once_at_least(&self.headers, &format!("person {person}"), &self.uri, &self.body)
+    }
+
+    fn expected(&self) -> Result<Option<Version>, ApiError> {
+        changes::expected(&self.headers)
+    }
+}
+
+/// A verb that the thing does not know.
+fn no_such_verb() -> ApiError {
+    ApiError::new(Code::NotFound, "no such path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_thing_an_id_and_a_verb() {
+        let (path, name) = route("/admin/v1/grants/BG1/approve").unwrap();
+        assert_eq!(
+            (path.thing, path.id.as_deref(), path.verb.as_deref()),
+            (Thing::Grants, Some("BG1"), Some("approve"))
+        );
+        assert_eq!((name, path.method().1), ("/admin/v1/grants/{id}/{verb}", "POST"));
+        assert_eq!(route("/admin/v1/reviews").unwrap().1, "/admin/v1/reviews");
+        for nothing in
+            ["/admin/v1/grants/", "/admin/v1/grants/a/b/c", "/admin/v1/x", "/grants", "/admin/v1/grants//end"]
+        {
+            assert_eq!(route(nothing), None, "{nothing}");
+        }
+    }
+}

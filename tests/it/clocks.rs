@@ -17,7 +17,7 @@ use crate::{
     properties::{allows, gives_as_much, gives_no_more},
 };
 
-const STEPS: usize = 500;
+const STEPS: usize = 300;
 const QUESTIONS: usize = 40;
 
 /// Every cell of the slice that may hold an instant, by its place: the entity, the relation or none, the row, the column.
@@ -128,7 +128,7 @@ async fn what_is_allowed_is_allowed_whatever_the_clocks_show() {
         }
     }
     println!("{certain} allows that hold by every clock, {doubted} that hold by ours alone");
-    assert!(certain > 100 && doubted > 30, "{certain} certain, {doubted} doubted");
+    assert!(certain > 80 && doubted > 15, "{certain} certain, {doubted} doubted");
 }
 
 /// The assignment ends at 04:00:00; the database is three seconds ahead.

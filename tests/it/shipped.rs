@@ -30,7 +30,6 @@ fn on_file(path: &Path, sql: &str) -> Vec<Vec<Option<String>>> {
     })
 }
 
-#[expect(clippy::disallowed_types, reason = "the tests' own text")]
 fn statement(sql: &str) -> sqlx::SqlStr {
     use sqlx::SqlSafeStr as _;
     sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str()
@@ -146,6 +145,10 @@ impl Shipping {
         let done = Ended::of(&mut install);
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
         assert!(done.stdout.contains("role ships_trails may append to the trail and nothing else"), "{}", done.stdout);
+        let mut doctor = chaperone();
+        let examined = Ended::of(doctor.args(["db", "doctor", "--config"]).arg(sidecar.config_file()));
+        assert_eq!(examined.code, Some(0), "{}{}", examined.stdout, examined.stderr);
+        assert!(examined.stdout.contains("store: the trail is whole"), "{}", examined.stdout);
         Self { sidecar, auditor: format!("postgres://reads_trails@{place}"), _world: world }
     }
 }

@@ -16,8 +16,10 @@ pub enum AppError {
     Mapping(Vec<String>),
     #[error("the audit trail cannot be opened")]
     Trail(#[from] audit::OpenError),
-    #[error("the audit trail could not be sealed")]
+    #[error("the audit trail did not end whole")]
     Close(#[source] audit::CloseError),
+    #[error("the audit trail cannot be shipped")]
+    Ship(#[source] std::io::Error),
     #[error("the audit trail stopped: {0}")]
     TrailStopped(String),
     #[error("cannot listen")]

@@ -9,6 +9,7 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod shipping;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -17,10 +18,11 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
+pub use shipping::address as shipping_address;
 
 use crate::{
     admin::{Admin, Rooms},
-    audit::{Trail, TrailConfig, TrailHealth},
+    audit::{Trail, TrailConfig, TrailHealth, TrailStatus},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
     config::Config,
@@ -132,6 +134,7 @@ async fn answer(
     store::watch(house);
     changes::watch(house);
     on_listening(&listening)?;
+    shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)
 }
 
@@ -145,6 +148,9 @@ fn trail_config(config: &Config) -> TrailConfig {
         key_file: config.audit.key_file.clone(),
         checkpoint_after: Duration::from_secs(config.audit.checkpoint_seconds),
         checkpoints_dir: config.audit.checkpoints_dir.clone(),
+        ships: shipping::address(config).is_some(),
+        ships_elsewhere: shipping::is_elsewhere(config),
+        keep_local: Some(Duration::from_secs(config.audit.keep_local_hours.saturating_mul(3_600))),
         ..TrailConfig::at(&config.audit.dir)
     }
 }
@@ -157,15 +163,26 @@ pub(super) fn tell_trail(house: &House) {
         house.metrics.audit_checkpoint(u64::try_from(checkpoint.at.as_second()).unwrap_or(0));
     }
     match status.health {
-        TrailHealth::Ok => match status.checkpoint_trouble {
-            Some(trouble) => readiness.degraded("trail", &trouble),
+        TrailHealth::Ok => match trouble(&status) {
+            Some(trouble) => readiness.degraded("trail", trouble),
             None => readiness.ready("trail", "the trail is open"),
         },
+        TrailHealth::Adrift => readiness.degraded("trail", "no room on disk: every answer waits for the store"),
         TrailHealth::Full => {
             readiness.not_ready("trail", "no room for records: every answer is refused until there is")
         }
         TrailHealth::Closed | TrailHealth::Fatal => readiness.not_ready("trail", "the trail is closed"),
     }
+}
+
+/// What somebody should look at though every answer is recorded.
+fn trouble(status: &TrailStatus) -> Option<String> {
+    let shipping = &status.shipping;
+    if !shipping.alarms.is_empty() {
+        return Some(shipping.alarms.join(" · "));
+    }
+    let away = shipping.away.as_ref().map(|why| format!("{} records are not shipped yet: {why}", shipping.lag));
+    status.checkpoint_trouble.clone().or(away)
 }
 
 /// A trail that can no longer write ends the process: no answer without a record.
@@ -199,8 +216,10 @@ impl House {
                 "synced_seq": trail.synced_seq,
                 "appended": trail.appended,
                 "refused": trail.refused,
+                "shipping": trail.shipping,
                 "health": match trail.health {
                     TrailHealth::Ok => "ok",
+                    TrailHealth::Adrift => "adrift",
                     TrailHealth::Full => "full",
                     TrailHealth::Fatal => "fatal",
                     TrailHealth::Closed => "closed",

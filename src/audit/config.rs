@@ -11,6 +11,9 @@ pub(super) const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 16 * 1024..=1024
 /// Frames wait in memory for their sync; beyond this the writer waits for the syncer.
 pub(super) const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Without room on disk frames wait in memory for it, though the store holds them; beyond this callers are refused.
+pub(super) const ADRIFT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// How a trail is kept. Start from [`TrailConfig::at`].
 #[derive(Clone, Debug)]
 pub struct TrailConfig {
@@ -33,6 +36,12 @@ pub struct TrailConfig {
     pub checkpoint_after: Duration,
     /// A folder that gets every checkpoint too, outside of the trail's.
     pub checkpoints_dir: Option<PathBuf>,
+    /// Frames are shipped: the tier `remote` may be asked for. A sink is given by `Trail::ship`.
+    pub ships: bool,
+    /// What is shipped survives the loss of this folder: another machine, or another device.
+    pub ships_elsewhere: bool,
+    /// How long a sealed segment stays here though the store and a checkpoint hold it; `None`: for ever.
+    pub keep_local: Option<Duration>,
     /// The program's version, for the record of the start.
     pub version: String,
 }
@@ -52,6 +61,9 @@ impl TrailConfig {
             key_file: None,
             checkpoint_after: Duration::from_secs(60),
             checkpoints_dir: None,
+            ships: false,
+            ships_elsewhere: false,
+            keep_local: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

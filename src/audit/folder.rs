@@ -77,6 +77,20 @@ impl Folder {
     }
 }
 
+/// The segments of one writer, by number.
+pub(super) fn segments_of(dir: &Path, writer: Uuid) -> io::Result<Vec<SegmentFile>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
+        if let Some((_, number)) = name.filter(|(of, _)| *of == writer) {
+            segments.push(SegmentFile { writer, number, path });
+        }
+    }
+    segments.sort_by_key(|segment| segment.number);
+    Ok(segments)
+}
+
 fn first_header(segments: &[SegmentFile]) -> io::Result<Option<Header>> {
     for segment in segments {
         if let Ok(header) = read_header(&segment.path)? {

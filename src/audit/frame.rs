@@ -167,6 +167,16 @@ pub(super) fn parts(bytes: &[u8]) -> Result<Parts<'_>, Damage> {
     Ok(Parts { head, leaves, body, foot_at })
 }
 
+/// What the frame behind a head takes, padding included.
+pub(super) fn len_behind(head: &[u8]) -> Result<(Head, usize), Damage> {
+    if bytes::all_zero(head) {
+        return Err(Damage::End);
+    }
+    let head = Head::decode(head)?;
+    let body_len = usize::try_from(head.body_len).map_err(|_range| Damage::Cut)?;
+    Ok((head, encoded_len(usize::from(head.count), body_len)))
+}
+
 /// The frame at the start of `bytes`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Frame<'_>, Damage> {
     let Parts { head, leaves, body, foot_at } = parts(bytes)?;
@@ -189,6 +199,11 @@ impl Frame<'_> {
     /// The chain after this frame if `before` is the chain before it.
     pub(super) fn chain_after(&self, before: &Hash) -> Hash {
         Hash::of(&[&before.0, self.bound])
+    }
+
+    /// So many of its bytes are bound by the chain.
+    pub(super) const fn bound_len(&self) -> usize {
+        self.bound.len()
     }
 
     /// The last record up to this frame.

@@ -21,6 +21,8 @@ use super::{
 const CALL_MS_MAX: u64 = 1_000;
 /// The rescue of unsynced frames may move megabytes.
 const TAKEOVER_CALL_MS_MAX: u64 = 5_000;
+/// While every answer waits for the store, a disk that failed is tried again after this.
+const DISK_AGAIN: Duration = Duration::from_secs(10);
 const WATCH_POLL: Duration = Duration::from_millis(200);
 
 /// Starts the guard and the first shift.
@@ -77,10 +79,14 @@ fn watch(shared: &Arc<Shared>) {
             drop(shared.wait(state, WATCH_POLL));
             continue;
         };
-        if state.taking_over {
+        if state.taking_over && !state.shipping.stands() {
             drop(state);
             shared.fail(&why);
             return;
+        }
+        if state.taking_over {
+            // Both segments failed. The store carries on alone, and a disk that hangs costs no more than two threads a try.
+            state.disk_again = shared.clock.elapsed() + DISK_AGAIN;
         }
         tracing::warn!(why, "another shift takes the trail over");
         let shift = Shift::new(state.shift.number + 1);
@@ -119,7 +125,7 @@ fn hang(shared: &Shared, shift: &Shift, taking_over: bool) -> Option<String> {
 }
 
 /// A thread of the trail that panics knows less of the trail's state than anyone: the process ends at once.
-struct AbortOnPanic;
+pub(super) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -7,9 +7,11 @@
 //! With a key, tree heads are signed as [C2SP checkpoints](https://c2sp.org/tlog-checkpoint): in the chain, and kept
 //! elsewhere; [`prove`] takes one record out of the trail with what ties it to such a head.
 //!
-//! Deliberately absent: encryption and the store. The format has their places (flags, the tree's frontier in each
-//! header, `key`); nothing here pretends to fill them.
+//! [`Trail::ship`] sends each frame to a [`Sink`], which `app/` fills from the store; this room knows no database.
+//!
+//! Deliberately absent: encryption. The format has its places (a flag, `key`); nothing here pretends to fill them.
 
+mod adrift;
 mod bytes;
 pub mod changes;
 mod checkpoint;
@@ -31,6 +33,7 @@ mod read;
 mod recorded;
 mod recover;
 mod segment;
+mod ship;
 mod signing;
 mod state;
 mod storage;
@@ -51,8 +54,12 @@ pub use note::{NoteError, VerifierKey, VerifierKeyError};
 pub use prove::{Proof, ProofError, ProveError, prove};
 pub use read::{Filter, ReadError, Reader, StoredRecord, holds, records};
 pub use recorded::{AppendError, CloseError, OpenError, Recorded};
+pub use ship::{ShippingStatus, Sink, SinkError};
 pub use signing::LastCheckpoint;
 pub use storage::{Disk, Storage, StorageFile};
 pub use trail::{Trail, TrailHealth, TrailStatus};
-pub use verify::{Finding, OpenEnd, Report, Signatures, Verdict, VerifyError, VerifyOptions, WriterReport, verify};
+pub use verify::{
+    Finding, OpenEnd, Rebuilt, RebuiltWriter, Report, Signatures, Verdict, VerifyError, VerifyOptions, WriterReport,
+    verify,
+};
 pub use volume::VolumeKind;

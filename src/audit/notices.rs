@@ -10,14 +10,21 @@ use super::{
 use crate::domain::{Record, RecordKind, Tier, Timestamp};
 
 /// The first record of a writer: what started, where, after whom, and what it found.
-pub(super) fn started(at: Timestamp, version: &str, volume: VolumeKind, found: Option<&Found>) -> Record {
+pub(super) fn started(
+    at: Timestamp,
+    version: &str,
+    volume: VolumeKind,
+    is_accepted: bool,
+    found: Option<&Found>,
+) -> Record {
     let mut record = Record::new(RecordKind::System, at);
     let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
     say("event", json!("started"));
     say("version", json!(version));
     say("volume", json!(volume.as_str()));
     if volume.is_ephemeral() {
-        say("ephemeral_accepted", json!(true));
+        // Where all that promises `disk` waits for a store elsewhere, nothing had to be accepted.
+        say("ephemeral_accepted", json!(is_accepted));
     }
     if let Some(found) = found {
         let prev = &found.prev;

@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 
 use crate::domain::{Tier, Timestamp};
 
-/// What a caller hears about its record.
-pub(super) type Answer = Result<u64, Refusal>;
+/// What a caller hears about its record: its number, and how durable it is.
+pub(super) type Answer = Result<(u64, Tier), Refusal>;
 
 /// Why a record was turned away, or its fate is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
+    /// The store has to hold the record, and does not answer.
+    Away,
     Fatal,
     Closed,
 }

@@ -51,6 +51,9 @@ pub enum AppendError {
     /// `remote` promises what a folder alone cannot keep, so nothing weaker is passed off as it.
     #[error("durability `remote` needs a store, and none is configured")]
     NoRemote,
+    /// The record stands in the folder at most, and its answer must not leave before the store has it.
+    #[error("the store does not answer, and this record must be in it")]
+    StoreAway,
     #[error("the record takes {bytes} bytes, the longest that fits is {bytes_max}")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("the record cannot be written as JSON")]
@@ -65,7 +68,8 @@ pub enum OpenError {
     )]
     Locked { dir: PathBuf, pid: String },
     #[error(
-        "`{}` is on a volume that can vanish ({kind}): use a persistent one, or set `audit.accept_ephemeral: true`",
+        "`{}` is on a volume that can vanish ({kind}): use a persistent one, or ship the trail to a store elsewhere \
+         (`audit.ship`), or set `audit.accept_ephemeral: true`",
         dir.display()
     )]
     Ephemeral { dir: PathBuf, kind: &'static str },
@@ -92,4 +96,8 @@ pub enum OpenError {
 pub enum CloseError {
     #[error("the trail stopped for good before it could be sealed: {0}")]
     Fatal(String),
+    #[error(
+        "{records} records are in the folder alone: the store did not take them in time; the next start ships them"
+    )]
+    Unshipped { records: u64 },
 }

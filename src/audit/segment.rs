@@ -70,6 +70,9 @@ impl Origin {
         for entry in fs::read_dir(&self.config.dir)? {
             used += entry?.metadata()?.blocks() * 512;
         }
+        if used.saturating_add(more) > quota / 100 * 70 {
+            tracing::warn!(used, quota, "the trail takes more than 70 % of its quota");
+        }
         let most = quota / 100 * 95;
         if used.saturating_add(more) > most { Err(io::ErrorKind::QuotaExceeded.into()) } else { Ok(()) }
     }

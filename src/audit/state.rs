@@ -18,9 +18,10 @@ use super::{
     merkle::{Frontier, Hash},
     queue::{Answer, Queue, Refusal},
     segment::{Origin, Segment},
+    ship::Shipping,
     signing::Signing,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, domain::Tier};
 
 /// Where the trail ends: after the last frame composed, written or not.
 #[derive(Clone, Debug)]
@@ -42,13 +43,15 @@ impl Tip {
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) seq: u64,
+    /// What its receipt will say.
+    pub(super) tier: Tier,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
 impl Waiter {
     pub(super) fn tell(self, answer: Result<(), Refusal>) {
         // A caller that went away needs no answer: its record stands all the same.
-        let _caller_left = self.answer.send(answer.map(|()| self.seq)).is_err();
+        let _caller_left = self.answer.send(answer.map(|()| (self.seq, self.tier))).is_err();
     }
 }
 
@@ -128,6 +131,11 @@ pub(super) struct State {
     pub(super) signing: Signing,
     /// No checkpoint is on its way out, and none will be.
     pub(super) publisher_left: bool,
+    pub(super) shipping: Shipping,
+    /// There is no room on disk, and every answer waits for the store instead.
+    pub(super) is_adrift: bool,
+    /// A disk that failed twice is not tried again before this.
+    pub(super) disk_again: Duration,
 }
 
 impl State {
@@ -154,6 +162,9 @@ impl State {
             is_sealed: false,
             signing,
             publisher_left: true,
+            shipping: Shipping::default(),
+            is_adrift: false,
+            disk_again: Duration::ZERO,
         }
     }
 
@@ -173,7 +184,19 @@ impl State {
             released.extend(done.disk);
         }
         self.signing.synced(self.synced);
+        self.shipping.synced(self.synced);
         released
+    }
+
+    /// Callers whose frames are in memory alone wait for the store; returns those whose frames it holds already.
+    pub(super) fn hand_waiters_to_the_store(&mut self) -> Vec<Waiter> {
+        let mut held = Vec::new();
+        for unsynced in &mut self.unsynced {
+            let waiters = unsynced.process.drain(..).chain(unsynced.disk.drain(..));
+            let waiters = waiters.map(|waiter| Waiter { tier: Tier::Remote, ..waiter }).collect();
+            held.extend(self.shipping.wait_instead(unsynced.frame, waiters));
+        }
+        held
     }
 
     /// All that wait, for a frame that will not come to disk now.
@@ -181,6 +204,7 @@ impl State {
         self.unsynced
             .iter_mut()
             .flat_map(|unsynced| unsynced.process.drain(..).chain(unsynced.disk.drain(..)))
+            .chain(self.shipping.take_waiters())
             .collect()
     }
 }
@@ -195,6 +219,8 @@ pub(super) struct Shared {
     /// Rung at every change of the state that another thread may wait for.
     pub(super) bell: Condvar,
     pub(super) life: watch::Sender<Life>,
+    /// How many records are not held by the store, once the shipper left.
+    pub(super) unshipped: watch::Sender<Option<u64>>,
     pub(super) decisions: Mutex<DecisionIndex>,
     /// Let go of at the seal; kept after a fatal end, since a thread may still hang in a write.
     pub(super) lock: Mutex<Option<FolderLock>>,

@@ -58,6 +58,7 @@ fn next_job(shared: &Shared, shift: &Shift) -> Option<(Job, Segment)> {
             Spare::Wanted => Some(now),
             Spare::Full(again) | Spare::Broken(_, again) => Some(*again),
         };
+        let spare_due = spare_due.map(|at| at.max(state.disk_again));
         if spare_due.is_some_and(|at| at <= now) {
             let number = state.next_number;
             return Some((Job::MakeSpare { number }, state.segment.clone()));

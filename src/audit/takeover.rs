@@ -2,7 +2,7 @@
 //! for byte. A sync is never tried again and never read back: after a failed one the kernel may have dropped the
 //! pages and would call the next a success.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     bytes::len64,
@@ -11,7 +11,7 @@ use super::{
     segment::{BeginError, Segment},
     state::{Shared, Shift, Spare, State},
     storage,
-    writer::Halt,
+    writer::{Halt, Writer},
 };
 
 const SPARE_POLL: Duration = Duration::from_millis(100);
@@ -49,23 +49,35 @@ pub(super) fn take_spare(shared: &Shared, shift: &Shift) -> Result<Segment, Halt
     }
 }
 
-/// The first act of a shift: nothing for the first one, for a later one the rescue of what is in memory alone.
-pub(super) fn finish_what_was_begun(shared: &Shared, shift: &Shift) -> Result<(), Halt> {
+/// The first act of a shift, and what a writer without room does: nothing in a sound trail, else the rescue of what is
+/// in memory alone. While that finds no room the store serves, or callers are refused.
+pub(super) fn finish_what_was_begun(writer: &mut Writer) -> Result<(), Halt> {
+    let (shared, shift) = (Arc::clone(&writer.shared), Arc::clone(&writer.shift));
     let mut refused = false;
     loop {
         let state = shared.state();
-        if !state.is_current(shift) {
+        if !state.is_current(&shift) {
             return Err(Halt::Superseded);
         }
         if !state.taking_over {
             break;
         }
+        let is_waiting = shared.clock.elapsed() < state.disk_again;
         drop(state);
-        match copy_into_a_new_segment(shared, shift) {
+        let copied = if is_waiting { Err(Halt::Full) } else { copy_into_a_new_segment(&shared, &shift) };
+        match copied {
             Ok(()) => {}
+            Err(Halt::Full) if shared.state().shipping.stands() => {
+                if std::mem::take(&mut refused) {
+                    shared.readmit();
+                }
+                writer.serve_adrift()?;
+            }
             Err(Halt::Full) => {
                 refused = true;
-                refuse_for_now(shared);
+                if refuse_for_now(&shared) == Rest::Nothing {
+                    return Ok(());
+                }
             }
             Err(halt) => return Err(halt),
         }
@@ -76,11 +88,18 @@ pub(super) fn finish_what_was_begun(shared: &Shared, shift: &Shift) -> Result<()
     Ok(())
 }
 
+/// What is in memory alone.
+#[derive(PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The segment at hand has all, and kept room for its seal.
+    Nothing,
+    Frames,
+}
+
 /// Full while frames are only in memory: their callers hear that they are refused, the frames stay for later.
-fn refuse_for_now(shared: &Shared) {
+fn refuse_for_now(shared: &Shared) -> Rest {
     if shared.queue.is_closed() {
-        shared.fail("there is no room for the frames that could not be brought to disk");
-        return;
+        return end_without_room(shared);
     }
     shared.queue.set_full(shared.clock.now());
     let mut state = shared.state();
@@ -89,6 +108,26 @@ fn refuse_for_now(shared: &Shared) {
     for waiter in waiters {
         waiter.tell(Err(Refusal::Full));
     }
+    Rest::Frames
+}
+
+/// The trail is closed and there is no room: what the segment at hand has can be sealed, what is in memory cannot.
+pub(super) fn end_without_room(shared: &Shared) -> Rest {
+    let mut state = shared.state();
+    if state.unsynced.is_empty() {
+        state.taking_over = false;
+        drop(state);
+        shared.queue.discard();
+        return Rest::Nothing;
+    }
+    let is_held = state.shipping.holds(state.tip.frame);
+    drop(state);
+    shared.fail(if is_held {
+        "there was no room on disk: the last records are in the store alone"
+    } else {
+        "there is no room for the frames that could not be brought to disk"
+    });
+    Rest::Frames
 }
 
 /// Copies as many frames as one segment takes, syncs them, and lets their callers go.
@@ -106,7 +145,7 @@ fn copy_into_a_new_segment(shared: &Shared, shift: &Shift) -> Result<(), Halt> {
                 room = room.saturating_sub(len);
                 fits
             })
-            .map(|unsynced| (unsynced.frame, std::sync::Arc::clone(&unsynced.bytes)))
+            .map(|unsynced| (unsynced.frame, Arc::clone(&unsynced.bytes)))
             .collect();
         let before = state.unsynced.front().map_or_else(|| state.tip.clone(), |first| first.before.clone());
         let last = frames.len() == state.unsynced.len();

@@ -26,6 +26,7 @@ use super::{
     recorded::{AppendError, CloseError, OpenError, Recorded},
     recover::{self, Found},
     segment::{BeginError, Origin},
+    ship::{self, ShippingStatus, Sink},
     signing::{LastCheckpoint, Signing},
     state::{Life, Shared, State, Tip},
     storage::{Disk, Storage},
@@ -41,7 +42,9 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 pub enum TrailHealth {
     Ok,
-    /// No room on disk: answers are refused until there is some.
+    /// No room on disk: every answer waits for the store.
+    Adrift,
+    /// No room on disk, nor a store: answers are refused until there is some.
     Full,
     /// Sealed and left.
     Closed,
@@ -68,6 +71,7 @@ pub struct TrailStatus {
     /// Why records go on without checkpoints, or without checkpoints elsewhere, though both were asked for.
     pub checkpoint_trouble: Option<String>,
     pub volume: VolumeKind,
+    pub shipping: ShippingStatus,
 }
 
 /// The open trail of one folder.
@@ -109,7 +113,7 @@ impl Trail {
         refuse_damage(&config, found.as_ref())?;
 
         let queue = Queue::new(config.queue_records_max, config.queue_bytes_max);
-        let started = notices::started(clock.now(), &config.version, volume, found.as_ref());
+        let started = notices::started(clock.now(), &config.version, volume, !config.ships_elsewhere, found.as_ref());
         queue.push_front(vec![notices::pending(&started).map_err(|error| OpenError::Header(error.to_string()))?]);
         let writer = new_id(clock.as_ref());
         let unsigned = found.as_ref().and_then(|found| found.unsigned_head().map(|head| (found.prev.writer, head)));
@@ -121,7 +125,8 @@ impl Trail {
         signing.trouble = trouble;
         let prev = found.map(|found| found.prev);
         let origin = Origin { writer, prev, clock: Arc::clone(&clock), storage, config };
-        let state = begin_first_segment(&origin, signing)?;
+        let mut state = begin_first_segment(&origin, signing)?;
+        state.shipping.is_on = origin.config.ships;
         let shared = Arc::new(Shared {
             origin,
             clock,
@@ -129,6 +134,7 @@ impl Trail {
             state: Mutex::new(state),
             bell: Condvar::new(),
             life: watch::Sender::new(Life::Running),
+            unshipped: watch::Sender::new(None),
             decisions: Mutex::new(DecisionIndex::default()),
             lock: Mutex::new(Some(lock)),
         });
@@ -143,12 +149,11 @@ impl Trail {
     /// # Errors
     ///
     /// [`AppendError::Full`] when queue, disk or quota have no room: the caller answers 503. [`AppendError::Fatal`]
-    /// when the trail stopped for good; whether the record stands is then unknown. [`AppendError::NoRemote`] for
-    /// `remote`: without a store nothing can keep that promise.
+    /// when the trail stopped for good; whether the record stands is then unknown. For `remote`
+    /// [`AppendError::NoRemote`] where nothing is shipped, and [`AppendError::StoreAway`] while the store does not answer:
+    /// the record may stand in the folder then, but its answer must not leave.
     pub async fn append<T>(&self, value: T, mut record: Record, tier: Tier) -> Result<Recorded<T>, AppendError> {
-        if tier == Tier::Remote {
-            return Err(AppendError::NoRemote);
-        }
+        let tier = self.raised(tier)?;
         cap_free_text(&mut record);
         let rest = notices::rest(&record).map_err(AppendError::Encode)?;
         let bytes_max = super::bytes::index(self.shared.origin.config.frame_bytes_max()).saturating_sub(256);
@@ -168,8 +173,40 @@ impl Trail {
         let pending = Pending { rest, tier, answer: Some(answer), decision };
         self.shared.queue.push(pending, || self.shared.clock.now()).map_err(AppendError::from)?;
         // A writer that vanished without an answer is no proof of a record.
-        let seq = heard.await.unwrap_or(Err(Refusal::Fatal)).map_err(AppendError::from)?;
-        Ok(Recorded::new(value, Receipt { writer: self.writer.to_string(), seq, durability: tier }))
+        let (seq, durability) = heard.await.unwrap_or(Err(Refusal::Fatal)).map_err(AppendError::from)?;
+        Ok(Recorded::new(value, Receipt { writer: self.writer.to_string(), seq, durability }))
+    }
+
+    /// The tier that keeps what `tier` promises: on a volume that can vanish, `disk` promises nothing.
+    fn raised(&self, tier: Tier) -> Result<Tier, AppendError> {
+        let config = &self.shared.origin.config;
+        let is_raised = self.volume.is_ephemeral() && config.ships_elsewhere;
+        let tier = if is_raised && tier == Tier::Disk { Tier::Remote } else { tier };
+        if tier == Tier::Remote {
+            if !config.ships {
+                return Err(AppendError::NoRemote);
+            }
+            if self.shared.state().shipping.is_away() {
+                return Err(AppendError::StoreAway);
+            }
+        }
+        Ok(tier)
+    }
+
+    /// Begins to ship, on a thread of its own; `open` is called there. Once for each trail, and only where
+    /// [`TrailConfig::ships`] is set.
+    ///
+    /// # Errors
+    ///
+    /// No thread could be started.
+    pub fn ship(&self, open: impl FnOnce() -> Box<dyn Sink> + Send + 'static) -> std::io::Result<()> {
+        ship::start(&self.shared, open)
+    }
+
+    /// For tests of what no caller sees.
+    #[cfg(test)]
+    pub(super) fn shared_for_test<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.shared.state())
     }
 
     /// Where the trail stands now.
@@ -178,6 +215,7 @@ impl Trail {
         let state = self.shared.state();
         let health = match state.life {
             Life::Running if full => TrailHealth::Full,
+            Life::Running if state.is_adrift => TrailHealth::Adrift,
             Life::Running => TrailHealth::Ok,
             Life::Closed => TrailHealth::Closed,
             Life::Fatal(_) => TrailHealth::Fatal,
@@ -194,6 +232,7 @@ impl Trail {
             last_checkpoint: state.signing.last,
             checkpoint_trouble: state.signing.trouble.clone(),
             volume: self.volume,
+            shipping: state.shipping.status(state.synced_seq),
         }
     }
 
@@ -220,7 +259,7 @@ impl Trail {
     ///
     /// # Errors
     ///
-    /// The trail stopped for good before.
+    /// The trail stopped for good before, or the store did not take all of it.
     pub async fn close(&self) -> Result<(), CloseError> {
         self.shared.queue.close();
         let mut life = self.shared.life.subscribe();
@@ -228,7 +267,20 @@ impl Trail {
         match end {
             Ok(Life::Fatal(why)) => Err(CloseError::Fatal(why)),
             // The sender lives in `shared`, so the channel cannot close under us.
-            Ok(Life::Closed | Life::Running) | Err(_) => Ok(()),
+            Ok(Life::Closed | Life::Running) | Err(_) => self.shipped().await,
+        }
+    }
+
+    /// Waits until the shipper left, which has little time for what is not shipped yet.
+    async fn shipped(&self) -> Result<(), CloseError> {
+        if !self.shared.state().shipping.has_started {
+            return Ok(());
+        }
+        let mut left = self.shared.unshipped.subscribe();
+        let unshipped = left.wait_for(Option::is_some).await.map(|unshipped| unshipped.unwrap_or_default());
+        match unshipped {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(records) => Err(CloseError::Unshipped { records }),
         }
     }
 
@@ -256,6 +308,7 @@ impl From<Refusal> for AppendError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Full => Self::Full,
+            Refusal::Away => Self::StoreAway,
             Refusal::Fatal => Self::Fatal,
             Refusal::Closed => Self::Closed,
         }
@@ -283,7 +336,7 @@ fn prepare_folder(config: &TrailConfig, storage: &dyn Storage) -> Result<VolumeK
         }
     }
     let volume = VolumeKind::of(&config.dir).map_err(io_error("look at the volume of", &config.dir))?;
-    if volume.is_ephemeral() && !config.accept_ephemeral {
+    if volume.is_ephemeral() && !config.accept_ephemeral && !config.ships_elsewhere {
         return Err(OpenError::Ephemeral { dir: config.dir.clone(), kind: volume.as_str() });
     }
     Ok(volume)

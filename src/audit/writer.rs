@@ -19,7 +19,7 @@ use crate::domain::{Tier, record::RECORD_VERSION};
 /// How often an idle writer looks whether all is synced and a mark is due.
 const MARK_POLL: Duration = Duration::from_millis(20);
 /// How often a writer without room looks for some, and for the end of the trail.
-const ROOM_POLL: Duration = Duration::from_millis(100);
+pub(super) const ROOM_POLL: Duration = Duration::from_millis(100);
 /// `v`, `seq` and the newline around a record.
 const LINE_EXTRA: usize = 40;
 /// A checkpoint is no later than this; it must not turn an idle writer into a busy one.
@@ -66,14 +66,14 @@ impl<'a> Content<'a> {
 
 /// The thread's life.
 pub(super) fn run(shared: Arc<Shared>, shift: Arc<Shift>) {
-    if takeover::finish_what_was_begun(&shared, &shift).is_err() {
-        return;
-    }
     let (tip, marked, signs) = {
         let state = shared.state();
         (state.tip.clone(), state.last_is_mark, state.signing.key.is_some())
     };
     let mut writer = Writer { shared, shift, tip, marked, signs };
+    if takeover::finish_what_was_begun(&mut writer).is_err() {
+        return;
+    }
     if signs && writer.sign_for_the_dead().is_err() {
         return;
     }
@@ -82,7 +82,7 @@ pub(super) fn run(shared: Arc<Shared>, shift: Arc<Shift>) {
             Ok(true) => {}
             Ok(false) | Err(Halt::Superseded | Halt::Poisoned) => return,
             Err(Halt::Full) => {
-                if writer.wait_for_room().is_err() {
+                if writer.go_without_room().is_err() {
                     return;
                 }
             }
@@ -91,7 +91,7 @@ pub(super) fn run(shared: Arc<Shared>, shift: Arc<Shift>) {
 }
 
 /// What a record costs in its frame.
-fn cost(pending: &Pending) -> u64 {
+pub(super) fn cost(pending: &Pending) -> u64 {
     len64(pending.rest.len() + LINE_EXTRA + 32)
 }
 
@@ -128,7 +128,7 @@ impl Writer {
         Ok(())
     }
 
-    fn stand(&self, state: &State) -> Result<(), Halt> {
+    pub(super) fn stand(&self, state: &State) -> Result<(), Halt> {
         if !state.is_current(&self.shift) {
             Err(Halt::Superseded)
         } else if state.poison.is_some() {
@@ -145,6 +145,10 @@ impl Writer {
             self.shared.queue.push_front(batch);
             return Err(halt);
         }
+        self.append_here(batch)
+    }
+
+    pub(super) fn append_here(&mut self, batch: Vec<Pending>) -> Result<(), Halt> {
         let (leaves, body) = self.lines(&batch);
         let decisions = batch.iter().zip(self.tip.seq + 1..).filter_map(|(pending, seq)| {
             pending.decision.as_ref().map(|(id, caller)| (id.clone(), caller.clone(), seq))
@@ -192,7 +196,8 @@ impl Writer {
             self.shared.queue.push_front(batch);
             return Err(halt);
         }
-        let (process, disk) = waiters(batch, head.first_seq);
+        let is_adrift = state.is_adrift;
+        let Waiters { process, disk, remote } = waiters(batch, head.first_seq, is_adrift);
         let (file, offset) = (Arc::clone(&state.segment.file), state.offset);
         let before = std::mem::replace(&mut self.tip, after);
         state.tip = self.tip.clone();
@@ -212,7 +217,13 @@ impl Writer {
             process,
             disk,
         });
+        state.shipping.composed(head.frame, &encoded, remote);
         drop(state);
+        if is_adrift {
+            // Only the store can have it; the next segment gets it from memory.
+            self.shared.bell.notify_all();
+            return Ok(());
+        }
 
         let result =
             self.shared.watched(&self.shift.writer_call, || storage::write_all(file.as_ref(), &encoded, offset));
@@ -293,7 +304,7 @@ impl Writer {
         self.wait_until_synced()
     }
 
-    fn wait_until_synced(&self) -> Result<(), Halt> {
+    pub(super) fn wait_until_synced(&self) -> Result<(), Halt> {
         let mut state = self.shared.state();
         while state.synced < self.tip.frame {
             self.stand(&state)?;
@@ -332,41 +343,30 @@ impl Writer {
         self.shared.life.send_replace(Life::Closed);
         Ok(())
     }
-
-    /// There is no room: refuse all callers until the syncer has found some, then say in the trail how many.
-    fn wait_for_room(&self) -> Result<(), Halt> {
-        let shared = &self.shared;
-        tracing::error!(dir = %shared.dir().display(), "the trail has no room, answers are refused");
-        loop {
-            shared.queue.set_full(shared.clock.now());
-            let state = shared.state();
-            self.stand(&state)?;
-            if matches!(state.spare, Spare::Ready(_)) {
-                break;
-            }
-            if shared.queue.is_closed() {
-                // The segment at hand has kept room for its seal; there is none for anything else.
-                drop(state);
-                shared.queue.discard();
-                return Ok(());
-            }
-            drop(shared.wait(state, ROOM_POLL));
-        }
-        shared.readmit();
-        Ok(())
-    }
 }
 
-fn waiters(batch: Vec<Pending>, first_seq: u64) -> (Vec<Waiter>, Vec<Waiter>) {
-    let (mut process, mut disk) = (Vec::with_capacity(batch.len()), Vec::new());
+/// The callers of one frame, by what they wait for.
+#[derive(Default)]
+struct Waiters {
+    process: Vec<Waiter>,
+    disk: Vec<Waiter>,
+    remote: Vec<Waiter>,
+}
+
+/// Without room on disk all wait for the store, and their receipts say so.
+fn waiters(batch: Vec<Pending>, first_seq: u64, is_adrift: bool) -> Waiters {
+    let mut waiters = Waiters::default();
     for (pending, seq) in batch.into_iter().zip(first_seq..) {
         let Some(answer) = pending.answer else { continue };
-        match pending.tier {
-            Tier::Process => process.push(Waiter { seq, answer }),
-            Tier::Disk | Tier::Remote => disk.push(Waiter { seq, answer }),
-        }
+        let tier = if is_adrift { Tier::Remote } else { pending.tier };
+        let waiting = match tier {
+            Tier::Process => &mut waiters.process,
+            Tier::Disk => &mut waiters.disk,
+            Tier::Remote => &mut waiters.remote,
+        };
+        waiting.push(Waiter { seq, tier, answer });
     }
-    (process, disk)
+    waiters
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, reader::Section};
+use super::{AuditShip, Config, reader::Section};
 
 pub(super) fn across_sections(config: &Config, root: &mut Section<'_, '_>) {
     tcp_needs_a_token(config, root);
@@ -11,6 +11,15 @@ pub(super) fn across_sections(config: &Config, root: &mut Section<'_, '_>) {
     peers_tell_callers_apart(config, root);
     listeners_do_not_collide(config, root);
     somebody_may_ask(config, root);
+    the_trail_has_somewhere_to_go(config, root);
+}
+
+fn the_trail_has_somewhere_to_go(config: &Config, root: &mut Section<'_, '_>) {
+    let audit = &config.audit;
+    if audit.ship == AuditShip::Store && audit.ship_url.is_none() && config.sources.store.is_none() {
+        let hint = "name a database: `sources.store`, or `audit.ship_url`".to_owned();
+        root.problem_at(&["audit", "ship"], "there is no store to ship to", Some(hint));
+    }
 }
 
 fn tcp_needs_a_token(config: &Config, root: &mut Section<'_, '_>) {

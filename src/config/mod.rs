@@ -30,7 +30,7 @@ pub use callers::{CallerConfig, Capability, SubjectMode, UnixPeers};
 pub use document::Flag;
 pub use environment::Environment;
 pub use parts::{
-    AuditConfig, AuditDurability, EntitiesConfig, GrantsConfig, Limits, LogFormat, LogLevel, PoliciesConfig,
+    AuditConfig, AuditDurability, AuditShip, EntitiesConfig, GrantsConfig, Limits, LogFormat, LogLevel, PoliciesConfig,
     TelemetryConfig,
 };
 pub use problem::{ConfigError, ConfigProblem, Origin};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::reader::Section;
+use super::{reader::Section, secret::Secret};
 use crate::domain::Tier;
 
 const MIB: u64 = 1024 * 1024;
@@ -80,6 +80,19 @@ pub struct AuditConfig {
     pub key_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoints_dir: Option<PathBuf>,
+    pub ship: AuditShip,
+    /// Where the trail is shipped to; none: beside the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ship_url: Option<Secret>,
+    pub keep_local_hours: u64,
+}
+
+/// Where the trail goes besides its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditShip {
+    Off,
+    Store,
 }
 
 /// The tiers where neither the policy nor the action asks for a stronger one.
@@ -133,7 +146,25 @@ impl AuditConfig {
             ),
             key_file: s.optional_path("key_file", "The Ed25519 key that signs checkpoints (`audit keygen`)."),
             checkpoints_dir: s.optional_path("checkpoints_dir", "A folder elsewhere that gets every checkpoint too."),
+            ship: s.choice(
+                "ship",
+                AuditShip::Off,
+                &[("off", AuditShip::Off), ("store", AuditShip::Store)],
+                "Whether each record goes to a database as well.",
+            ),
+            ship_url: s.secret(
+                "ship_url",
+                "ship_url_file",
+                "Another address, as of a role that may append alone; by default that of `sources.store`.",
+            ),
+            keep_local_hours: s.number(
+                "keep_local_hours",
+                72,
+                0..=87_600,
+                "Hours that a sealed segment stays in the folder though store and checkpoint hold it.",
+            ),
         };
+        audit.check_shipping(s);
         if audit.segment_bytes > audit.quota_bytes {
             s.problem(
                 "segment_bytes",
@@ -155,12 +186,30 @@ impl AuditConfig {
         }
         audit
     }
+
+    fn check_shipping(&self, s: &mut Section<'_, '_>) {
+        if self.ship == AuditShip::Off {
+            for key in ["ship_url", "ship_url_file", "keep_local_hours"] {
+                if s.has(key) {
+                    s.warning(key, "nothing is shipped with `ship: off`; the key has no effect");
+                }
+            }
+            for tier in [self.durability.default, self.durability.changes] {
+                if tier == Tier::Remote {
+                    let hint = "set `ship: store`; `disk` survives the loss of power without it".to_owned();
+                    return s.problem("durability", "`remote` waits for a store, and nothing is shipped", Some(hint));
+                }
+            }
+        } else if s.has("keep_local_hours") && self.key_file.is_none() {
+            s.warning("keep_local_hours", "without `key_file` no checkpoint is signed, and no segment is taken away");
+        }
+    }
 }
 
 impl AuditDurability {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let words = [("process", Tier::Process), ("disk", Tier::Disk), ("remote", Tier::Remote)];
-        let durability = Self {
+        Self {
             default: s.choice("default", Tier::Process, &words, "Reads."),
             changes: s.choice(
                 "changes",
@@ -168,13 +217,7 @@ impl AuditDurability {
                 &words,
                 "Grants, administration, writes, exports and disclosures.",
             ),
-        };
-        for (key, tier) in [("default", durability.default), ("changes", durability.changes)] {
-            if tier == Tier::Remote {
-                s.problem(key, "`remote` is not available yet", Some("`disk` survives the loss of power".to_owned()));
-            }
         }
-        durability
     }
 }
 

@@ -270,7 +270,10 @@ fn what_is_not_available_yet_is_named() {
     let jwt = problem(&format!("callers: [{{ name: a, token: {TOKEN}, subject: jwt }}]\n"));
     assert_eq!((jwt.0.as_str(), jwt.2.as_str()), ("callers[0].subject", "`jwt` is not available yet"));
     assert_eq!(problem("sources: { app: { url: \"mysql://db/x\" } }\n").0, "sources.app.url");
-    assert_eq!(problem("audit: { durability: { changes: remote } }\n").0, "audit.durability.changes");
+    assert_eq!(problem("audit: { durability: { changes: remote } }\n").0, "audit.durability");
+    let remote = "{ durability: { changes: remote }, ship: store }";
+    assert_eq!(problem(&format!("audit: {remote}\n")).0, "audit.ship");
+    assert!(read(&format!("audit: {remote}\nsources: {{ store: {{ url: \"sqlite:///s.db\" }} }}\n")).is_ok());
 }
 
 #[test]

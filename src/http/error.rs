@@ -223,6 +223,10 @@ impl From<AppendError> for ApiError {
             AppendError::Full => {
                 Self::new(Code::TrailFull, "the queue of the trail is full; nothing was decided").caused_by(error)
             }
+            AppendError::StoreAway => {
+                Self::new(Code::TrailFull, "the store of the trail does not answer, and this record must be in it")
+                    .caused_by(error)
+            }
             AppendError::Fatal | AppendError::Closed | AppendError::NoRemote | AppendError::Encode(_) => {
                 Self::new(Code::Failed, "the trail cannot be written; nothing was decided").caused_by(error)
             }

@@ -44,8 +44,11 @@ macro_rules! migration {
 }
 
 /// All of them, by version. A text that was released is never changed: its digest stands in every store.
-const MIGRATIONS: [Migration; 2] =
-    [migration!(1, "0001_store", Part::Tables), migration!(100, "0100_grants", Part::Tables)];
+const MIGRATIONS: [Migration; 3] = [
+    migration!(1, "0001_store", Part::Tables),
+    migration!(2, "0002_trail", Part::Trail),
+    migration!(100, "0100_grants", Part::Tables),
+];
 
 /// Where it is noted what was applied.
 const NOTED: Sql = Sql {

@@ -10,13 +10,17 @@
 mod error;
 mod migration;
 mod pool;
+mod rights;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod transaction;
 mod value;
 
 pub use error::{Cause, StoreError};
 pub use migration::{Migration, Part};
 pub use pool::{Dialect, Store, StoreOptions};
+pub use rights::Right;
+pub use trail::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailError, TrailReader, TrailStore, trail_url};
 pub use transaction::{Sql, StoredRow, Transaction};
 pub use value::Value;

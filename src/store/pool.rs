@@ -106,6 +106,13 @@ impl Store {
         }
     }
 
+    pub(super) const fn postgres(&self) -> Option<&PgPool> {
+        match &self.database {
+            Database::Sqlite(_) => None,
+            Database::Postgres(pool) => Some(pool),
+        }
+    }
+
     /// Begins a transaction that may write. In SQLite it is the only one, and others wait for its end.
     ///
     /// # Errors
@@ -153,6 +160,10 @@ impl Store {
     }
 }
 
+/// A server may be set to answer before its commit is on disk; stronger settings than `on` are kept.
+const COMMITS_LAST: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+                            WHERE current_setting('synchronous_commit') = 'off'";
+
 fn postgres_pool(connect: PgConnectOptions, options: StoreOptions) -> PgPool {
     let timeout = options.statement_timeout.as_millis().to_string();
     let connect = connect
@@ -165,7 +176,10 @@ fn postgres_pool(connect: PgConnectOptions, options: StoreOptions) -> PgPool {
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // What is written to a primary that was replaced is lost with it; a standby takes nothing at all.
-                let in_recovery: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await?;
+                let in_recovery: bool =
+                    sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await?;
+                // What is told to have been committed must be on the server's disk at least.
+                sqlx::query(COMMITS_LAST).execute(connection).await?;
                 if in_recovery { Err(sqlx::Error::Protocol("the server is in recovery".to_owned())) } else { Ok(()) }
             })
         })

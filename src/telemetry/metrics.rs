@@ -18,10 +18,11 @@ use opentelemetry_sdk::{
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use super::freshness::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES, CLOCK_SKEW, FactsSeen, LEASE_AGE, Looking, observe};
+use super::shipping::{AUDIT_LAG, AUDIT_SHIPPED, ShippingSeen};
 use crate::domain::{Api, Decision, Tier, mapping::Source};
 
 /// Every name that `/metrics` may show.
-pub const METRIC_NAMES: [&str; 19] = [
+pub const METRIC_NAMES: [&str; 20] = [
     DECISIONS,
     DECISION_DURATION,
     POLICY_ERRORS,
@@ -31,6 +32,7 @@ pub const METRIC_NAMES: [&str; 19] = [
     AUDIT_APPENDED,
     AUDIT_APPEND_DURATION,
     AUDIT_LAG,
+    AUDIT_SHIPPED,
     CACHE_HITS,
     CACHE_MISSES,
     CACHE_ENTRIES,
@@ -51,7 +53,6 @@ const POLICY_INFO: &str = "chaperone_policy_info";
 const POLICY_RELOADS: &str = "chaperone_policy_reloads_total";
 const AUDIT_APPENDED: &str = "chaperone_audit_appended_total";
 const AUDIT_APPEND_DURATION: &str = "chaperone_audit_append_duration_seconds";
-const AUDIT_LAG: &str = "chaperone_audit_lag_records";
 const REVOCATION_LAG: &str = "chaperone_revocation_lag_seconds";
 const AUDIT_LAST_CHECKPOINT: &str = "chaperone_audit_last_checkpoint_timestamp_seconds";
 const GRANTS_ACTIVE: &str = "chaperone_grants_active";
@@ -124,7 +125,7 @@ struct Instruments {
     policy_reloads: Counter<u64>,
     audit_appended: Counter<u64>,
     audit_append_duration: Histogram<f64>,
-    audit_lag: Gauge<u64>,
+    shipping: ShippingSeen,
     revocation_lag: Histogram<f64>,
     facts: Looking,
     audit_last_checkpoint: Gauge<u64>,
@@ -166,8 +167,8 @@ impl Metrics {
         let facts = Looking::default();
         observe(&meter, &facts);
         let metrics = Self(Arc::new(Instruments::new(&meter, registry, provider, revision, facts)));
+        metrics.0.shipping.observe(&meter);
         metrics.0.audit_appended.add(0, &[]);
-        metrics.audit_lag(0);
         Ok(metrics)
     }
 
@@ -219,9 +220,9 @@ impl Metrics {
         self.0.audit_append_duration.record(seconds, &[KeyValue::new("durability", durability.as_str())]);
     }
 
-    /// Records that are not where they finally belong.
-    pub fn audit_lag(&self, records: u64) {
-        self.0.audit_lag.record(records, &[]);
+    /// Where the numbers of shipped records and of those that wait come from, each time somebody looks.
+    pub fn watch_shipping(&self, look: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
+        self.0.shipping.at(Box::new(look));
     }
 
     /// When the last checkpoint of the trail was signed. Without one there is no series.
@@ -300,7 +301,7 @@ impl Instruments {
             policy_reloads: counter(POLICY_RELOADS, "Changed bundles, by what became of them."),
             audit_appended: counter(AUDIT_APPENDED, "Records appended to the trail."),
             audit_append_duration: seconds(AUDIT_APPEND_DURATION, "Time until a record was as durable as asked."),
-            audit_lag: meter.u64_gauge(AUDIT_LAG).with_description("Records that are not shipped yet.").build(),
+            shipping: ShippingSeen::default(),
             revocation_lag: seconds(REVOCATION_LAG, "From a change in the database until it was taken in here."),
             facts,
             audit_last_checkpoint: meter
@@ -347,6 +348,7 @@ mod tests {
         metrics.change_taken_in(0.004);
         metrics.grants(2, 1);
         metrics.grant_alert("many_in_a_day");
+        metrics.watch_shipping(|| (9, 3));
         metrics.watch_facts(|| FactsSeen {
             hits: 7,
             misses: 2,
@@ -382,7 +384,8 @@ mod tests {
             r#"chaperone_policy_reloads_total{result="refused"} 1"#,
             "chaperone_audit_appended_total 1",
             r#"chaperone_audit_append_duration_seconds_count{durability="process"} 1"#,
-            "chaperone_audit_lag_records 0",
+            "chaperone_audit_lag_records 3",
+            "chaperone_audit_shipped_total 9",
             "chaperone_facts_cache_hits_total 7",
             "chaperone_facts_cache_misses_total 2",
             "chaperone_facts_cache_entries 5",

@@ -10,6 +10,7 @@ mod freshness;
 mod logs;
 mod metrics;
 mod readiness;
+mod shipping;
 mod trace_context;
 
 use std::io::IsTerminal;

@@ -30,6 +30,7 @@ mod outage;
 mod properties;
 mod receipts;
 mod reload;
+mod shipped;
 mod verifiers;
 mod wire;
 mod withheld;

@@ -11,7 +11,10 @@ use std::{
 
 use chaperone::audit::Verdict;
 
-use crate::helpers::sidecar::{Doors, Receipt, Sidecar, ana_reads, wait_for};
+use crate::{
+    helpers::sidecar::{Doors, Receipt, Sidecar, ana_reads, wait_for},
+    shipped::{in_file, verified},
+};
 
 /// `CHAPERONE_KILLS` says another number.
 const KILLS: usize = 200;
@@ -48,6 +51,13 @@ fn every_receipt_is_in_the_trail_once_however_often_the_process_is_killed() {
     println!("{kills} kills, {} receipts, {} missing, {:?}", receipts.len(), missing.len(), began.elapsed());
     assert_eq!(missing, Vec::<&Receipt>::new(), "receipts that do not stand in the trail exactly once");
     assert_eq!(receipts.iter().collect::<HashSet<_>>().len(), receipts.len(), "no receipt was given twice");
+    // The store has what the folder has, each record once, and so each receipt.
+    let shipped = in_file(&sidecar.folder().join("store.trail.db"));
+    let unshipped = places.keys().filter(|place| !shipped.contains(&(place.writer.clone(), place.seq))).count();
+    println!("{} records in the store, {unshipped} missing there", shipped.len());
+    assert_eq!((shipped.len(), unshipped), (places.len(), 0));
+    let store = verified(&format!("sqlite://{}", sidecar.folder().join("store.trail.db").display()));
+    assert_eq!(store.code, Some(0), "{}{}", store.stdout, store.stderr);
     let report = sidecar.verify();
     assert_eq!(report.verdict, Verdict::Whole, "{:?} {:?}", report.findings, report.open_ends);
     assert_eq!(report.writers.len(), kills + 1, "one writer a start");

@@ -8,6 +8,7 @@ mod faults;
 mod flaky;
 mod proofs;
 mod restart;
+mod shipping;
 mod tamper;
 
 use std::{

@@ -396,6 +396,12 @@ impl Check<'_> {
         self.pending = Some(finding);
     }
 
+    /// Whether the writer stood where the next one found its end; what a store got before a crash may be more.
+    fn has_passed(&self, said: &Predecessor) -> bool {
+        let is_older = self.history.first().is_some_and(|first| said.frame < first.frame);
+        is_older || self.history.iter().any(|at| at.frame == said.frame && at.chain == said.chain && at.seq == said.seq)
+    }
+
     /// Is the end the one the writer, or the next one, vouches for?
     fn end(&mut self, successor: Option<&Predecessor>) -> Checked<Option<OpenEnd>> {
         let pending = self.pending.take();
@@ -430,6 +436,9 @@ impl Check<'_> {
             };
             return Ok((!self.sealed).then_some(open));
         };
+        if self.options.is_rebuilt && said.frame <= at.frame && self.has_passed(said) {
+            return Ok(None);
+        }
         if said.frame > at.frame || said.segment > number {
             let detail = format!("the next writer found frame {} and segment {} here", said.frame, said.segment);
             return Err(Box::new(pending.unwrap_or_else(|| missing(self, detail))));

@@ -8,6 +8,7 @@
 mod check;
 mod claims;
 mod lines;
+mod rebuild;
 mod report;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 
 use uuid::Uuid;
 
+pub use rebuild::{Rebuilt, RebuiltWriter};
 pub use report::{Finding, OpenEnd, Report, Signatures, Verdict, WriterReport};
 
 use self::{
@@ -39,6 +41,8 @@ pub struct VerifyOptions {
     pub keys: Vec<VerifierKey>,
     /// A folder outside of the trail's with the checkpoints that were kept there.
     pub checkpoints: Option<PathBuf>,
+    /// The folder was rebuilt from a store: it may hold more than a later writer found, and has segments of its own.
+    pub is_rebuilt: bool,
 }
 
 /// Why a folder could not be verified at all.

@@ -34,6 +34,22 @@ pub struct Finding {
     pub last_seq_beyond: Option<u64>,
 }
 
+impl Finding {
+    /// Something that is wrong beside the frames; it concerns the records from `seq` on.
+    pub fn beside(writer: &str, seq: u64, problem: &'static str, detail: String) -> Self {
+        Self {
+            writer: writer.to_owned(),
+            seq,
+            segment: 1,
+            offset: 0,
+            problem,
+            detail,
+            frames_beyond: 0,
+            last_seq_beyond: None,
+        }
+    }
+}
+
 /// An end that nobody vouches for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenEnd {
@@ -129,6 +145,12 @@ impl Report {
         } else {
             Verdict::Whole
         };
+    }
+
+    /// Adds what was found beside the frames, as in the index over them.
+    pub fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        self.verdict = Verdict::Damaged;
     }
 
     /// The first thing that is wrong.

@@ -4,6 +4,7 @@ mod key;
 mod prove;
 mod tail;
 mod verify;
+mod verify_store;
 
 use std::path::PathBuf;
 
@@ -14,7 +15,10 @@ use super::{
     exit::Exit,
     failure::Failure,
 };
-use crate::audit::{VerifierKey, VerifierKeyError};
+use crate::{
+    app,
+    audit::{VerifierKey, VerifierKeyError},
+};
 
 const AFTER: &str = "\
 Examples:
@@ -86,6 +90,15 @@ fn folders(
     Err(Failure::new(Exit::CannotRun, "there is no trail")
         .at(folder.display().to_string())
         .next("name its folder: `chaperone audit verify DIR`"))
+}
+
+/// Where the trail is shipped to, by the configuration.
+fn shipped_to(config: &ConfigArgs, context: &Context<'_>) -> Result<String, Failure> {
+    let config = context.offline_config(config)?;
+    app::shipping_address(&config).ok_or_else(|| {
+        Failure::new(Exit::CannotRun, "the trail is not shipped")
+            .next("name a database: `--store URL`, or set `audit.ship`")
+    })
 }
 
 /// What stands behind each `--key`: one key, or a file with one a line.

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 
-use super::{folders, keys};
+use super::{folders, keys, verify_store};
 use crate::{
     audit::{self, Filter, Finding, Report, Signatures, Verdict, VerifyError, VerifyOptions},
     cli::{
@@ -26,6 +26,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   chaperone audit verify ./copy -o json
+  chaperone audit verify --store postgres://auditor@db/ehr --key trail.vkey
   chaperone audit verify --key trail.vkey --checkpoints /mnt/elsewhere/checkpoints
 
 Exit codes:
@@ -42,6 +43,9 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Verify what a store holds instead of a folder [default address: where the trail is shipped to]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "dir")]
+    store: Option<String>,
     /// A public key, or a file of them, as `audit vkey` prints it; repeat it for each that ever signed
     #[arg(long, value_name = "VKEY")]
     key: Vec<String>,
@@ -66,8 +70,12 @@ enum VerifyFormat {
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    if let Some(url) = &args.store {
+        return run_on_store(url, args, context);
+    }
     let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
-    let options = VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key)?, checkpoints };
+    let options =
+        VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key)?, checkpoints, is_rebuilt: false };
     let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
     if report.records == 0 {
         // Every trail begins with a record of its start, so nothing is never whole.
@@ -76,9 +84,30 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
             .at(dir.display().to_string())
             .next("give the folder that `audit.dir` names; if it is this one, its records are gone"));
     }
+    show(&report, &dir, args)
+}
+
+fn run_on_store(url: &str, args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let url = if url.is_empty() { super::shipped_to(&args.config, context)? } else { url.to_owned() };
+    let options = VerifyOptions {
+        allow_pruned: args.allow_pruned,
+        keys: keys(&args.key)?,
+        checkpoints: args.checkpoints.clone(),
+        is_rebuilt: true,
+    };
+    let room = verify_store::Room::new()?;
+    let (report, dir) = verify_store::verify(&url, &room, options, context)?;
+    if report.writers.is_empty() {
+        return Err(Failure::new(Exit::CannotRun, "there is no trail in this store")
+            .next("name the database that `audit.ship` leads to: `chaperone audit verify --store URL`"));
+    }
+    show(&report, &dir, args)
+}
+
+fn show(report: &Report, dir: &Path, args: &Args) -> Result<Exit, Failure> {
     match args.output {
-        VerifyFormat::Pretty => print(words(&report, &dir))?,
-        VerifyFormat::Json => print(format_args!("{:#}", json(&report)?))?,
+        VerifyFormat::Pretty => print(words(report, dir))?,
+        VerifyFormat::Json => print(format_args!("{:#}", json(report)?))?,
     }
     Ok(match report.verdict {
         Verdict::Whole | Verdict::Open => Exit::Done,

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         meant: &found.meant,
         limit: found.limit,
     };
-    let has_tables = found.store.as_ref().map_or(Ok(true), |store| tables::examine(&store.url, context))?;
+    let has_tables = found.store.as_ref().map_or(Ok(true), |store| tables::examine(store, context))?;
     let examined = context.block_on(entities::doctor(&task))?.map_err(|error| failed(&error))?;
     for examined in &examined {
         show(examined, args)?;

@@ -24,6 +24,23 @@ Exit codes:
   1  could not run; nothing was changed
   3  policy, schema or mapping is not valid";
 
+/// Roles of PostgreSQL that get rights on the store; made, without a password, if they are not there.
+#[derive(Debug, clap::Args)]
+pub(super) struct Roles {
+    /// This role may read and write the store's tables: the one of `sources.store`
+    #[arg(long, value_name = "NAME")]
+    pub(super) role: Option<String>,
+    /// This role may append to the trail and nothing else: the one of `audit.ship_url`
+    #[arg(long, value_name = "NAME")]
+    pub(super) trail_role: Option<String>,
+    /// This role may read the trail and nothing else: for `audit verify --store` and auditors
+    #[arg(long, value_name = "NAME")]
+    pub(super) auditor_role: Option<String>,
+    /// Address of the trail's database for a role that owns its tables [default: that of the store]
+    #[arg(long, value_name = "URL")]
+    pub(super) trail_url: Option<String>,
+}
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
@@ -34,6 +51,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     no_notify: bool,
     #[command(flatten)]
+    roles: Roles,
+    #[command(flatten)]
     meant: Meant,
 }
 
@@ -42,7 +61,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Install };
     // First the tables: the feed's triggers stand on them.
     let needs_tables =
-        found.store.as_ref().map_or(Ok(false), |store| tables::install(&store.owner_url, mode, context))?;
+        found.store.as_ref().map_or(Ok(false), |store| tables::install(store, &args.roles, mode, context))?;
     let task = FeedTask {
         mapping: &found.bundle.mapping,
         databases: &found.databases,

@@ -16,7 +16,7 @@ use super::{
     output::say,
 };
 use crate::{
-    config::{Config, Database},
+    config::{AuditShip, Config, Database},
     domain::mapping::Source,
     engine::Bundle,
     entities::{FeedDatabase, InstallError, Place},
@@ -87,6 +87,8 @@ struct Found {
 struct StorePlace {
     url: String,
     owner_url: String,
+    /// The trail is shipped into it, or into the database that the options name.
+    has_trail: bool,
 }
 
 impl Meant {
@@ -103,7 +105,8 @@ impl Meant {
             let url = configured.url.expose().to_owned();
             if is_meant && source == Source::Store {
                 let owner_url = self.url.clone().unwrap_or_else(|| url.clone());
-                store = Some(StorePlace { url: url.clone(), owner_url });
+                let has_trail = config.audit.ship == AuditShip::Store && configured.database == Database::Postgres;
+                store = Some(StorePlace { url: url.clone(), owner_url, has_trail });
             }
             if configured.database != Database::Postgres {
                 if is_meant && source == Source::App {

@@ -1,0 +1,200 @@
+//! `chaperone audit verify --store`: the frames that a store holds, rebuilt as a folder and verified as one, and the index
+//! over them compared with the records.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, Unit};
+
+use crate::{
+    audit::{self, Finding, Rebuilt, RebuiltWriter, Report, VerifyOptions},
+    cli::{context::Context, exit::Exit, failure::Failure},
+    domain::IndexRow,
+    store::{HeldWriter, INDEX_COLUMNS, StoreError, TrailReader},
+};
+
+/// A folder for the time of a verification, taken away at its end.
+pub(super) struct Room(PathBuf);
+
+impl Room {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let mut bytes = [0_u8; 8];
+        getrandom::fill(&mut bytes).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = std::env::temp_dir().join(format!("chaperone-verify-{name}"));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(error) => Err(in_the_way(&path, &error)),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "a folder of rebuilt segments stays behind");
+        }
+    }
+}
+
+/// Rebuilds and verifies all that the store at `url` holds. The folder that was verified comes back too.
+pub(super) fn verify(
+    url: &str,
+    room: &Room,
+    options: VerifyOptions,
+    context: &Context<'_>,
+) -> Result<(Report, PathBuf), Failure> {
+    let rebuilt = Rebuilt::begin(&room.0).map_err(|error| in_the_way(&room.0, &error))?;
+    let beside = context.block_on(rebuild(url, &rebuilt))??;
+    let checkpoints = options.checkpoints.clone().unwrap_or_else(|| rebuilt.checkpoints().to_owned());
+    let options = VerifyOptions { is_rebuilt: true, checkpoints: Some(checkpoints), ..options };
+    let verified = audit::verify(rebuilt.dir(), &options);
+    let mut report = verified.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    // A frame that was changed explains an index that differs: it is said first.
+    beside.into_iter().for_each(|finding| report.add(finding));
+    Ok((report, rebuilt.dir().to_owned()))
+}
+
+async fn rebuild(url: &str, rebuilt: &Rebuilt) -> Result<Vec<Finding>, Failure> {
+    let mut reader = TrailReader::begin(url).await.map_err(|error| unread(&error))?;
+    let mut findings = Vec::new();
+    for held in reader.writers().await.map_err(|error| unread(&error))? {
+        match rebuilt.writer(&held.writer, &held.header) {
+            Ok(mut writer) => {
+                findings.extend(rebuild_writer(&mut reader, &held, &mut writer).await?);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                findings.push(Finding::beside(&held.writer, 1, "header", "its first header is none".to_owned()));
+            }
+            Err(error) => return Err(in_the_way(rebuilt.dir(), &error)),
+        }
+        for note in reader.notes(&held.writer).await.map_err(|error| unread(&error))? {
+            rebuilt.note(&held.writer, &note.note).map_err(|error| in_the_way(rebuilt.dir(), &error))?;
+        }
+        if let Some(alarm) = &held.alarm {
+            findings.push(Finding::beside(&held.writer, 1, "volume", alarm.clone()));
+        }
+    }
+    for writer in reader.unknown_writers().await.map_err(|error| unread(&error))? {
+        findings.push(Finding::beside(
+            &writer,
+            1,
+            "index",
+            "the index names a writer that the store does not hold".to_owned(),
+        ));
+    }
+    Ok(findings)
+}
+
+/// All frames of one writer, and what is wrong beside them.
+async fn rebuild_writer(
+    reader: &mut TrailReader,
+    held: &HeldWriter,
+    writer: &mut RebuiltWriter<'_>,
+) -> Result<Option<Finding>, Failure> {
+    let mut after = 0;
+    let mut bad = None;
+    loop {
+        let frames = reader.frames(&held.writer, after).await.map_err(|error| unread(&error))?;
+        let Some(last) = frames.last() else { break };
+        after = last.frame;
+        let mut wanted = Vec::new();
+        for frame in &frames {
+            let rows = writer.frame(&frame.bytes);
+            wanted.extend(rows.map_err(|error| in_the_way(Path::new("the folder of rebuilt segments"), &error))?);
+        }
+        let (Some(from), Some(to)) = (wanted.first().map(|row| row.seq), wanted.last().map(|row| row.seq)) else {
+            continue;
+        };
+        if bad.is_none() {
+            let index = reader.index(&held.writer, from, to).await.map_err(|error| unread(&error))?;
+            bad = first_difference(&wanted, &index)
+                .map(|(seq, detail)| Finding::beside(&held.writer, seq, "index", detail));
+        }
+    }
+    if bad.is_some() {
+        return Ok(bad);
+    }
+    let last = writer.last_seq();
+    if !writer.ends_at(held.frame, held.seq, &held.chain) {
+        let detail = "the store says that it holds more, or less, than its frames".to_owned();
+        return Ok(Some(Finding::beside(&held.writer, last + 1, "missing", detail)));
+    }
+    let beyond = reader.index(&held.writer, last + 1, u64::MAX).await.map_err(|error| unread(&error))?;
+    Ok(beyond.first().map(|(seq, _)| {
+        Finding::beside(&held.writer, *seq, "index", "the index has a record that no frame holds".to_owned())
+    }))
+}
+
+/// The first record whose index is not the one that its line makes, and in which columns. No value is said.
+fn first_difference(wanted: &[IndexRow], index: &[(u64, Vec<Option<String>>)]) -> Option<(u64, String)> {
+    let mut held = index.iter().peekable();
+    for row in wanted {
+        let Some((_, cells)) = held.next_if(|(seq, _)| *seq == row.seq) else {
+            return Some((row.seq, "the record is not in the index, or not once".to_owned()));
+        };
+        let differs: Vec<&str> = INDEX_COLUMNS
+            .iter()
+            .zip(cells_of(row))
+            .zip(cells)
+            .filter(|((column, wanted), found)| !is_same(column, wanted.as_deref(), found.as_deref()))
+            .map(|((column, _), _)| *column)
+            .collect();
+        if !differs.is_empty() {
+            return Some((row.seq, format!("the index differs from the record in {}", differs.join(", "))));
+        }
+    }
+    None
+}
+
+fn is_same(column: &str, wanted: Option<&str>, found: Option<&str>) -> bool {
+    if column != "at" {
+        return wanted == found;
+    }
+    // To the microsecond, as a database keeps it.
+    let instant = |text: Option<&str>| {
+        let at: Timestamp = text?.parse().ok()?;
+        at.round(Unit::Microsecond).ok()
+    };
+    instant(wanted).is_some() && instant(wanted) == instant(found)
+}
+
+/// In the order of [`INDEX_COLUMNS`].
+fn cells_of(row: &IndexRow) -> [Option<String>; 16] {
+    [
+        Some(row.month.clone()),
+        Some(row.frame.to_string()),
+        Some(row.at.clone()),
+        row.decision_id.clone(),
+        Some(row.kind.clone()),
+        row.tenant.clone(),
+        row.principal.clone(),
+        row.principal_type.clone(),
+        row.action.clone(),
+        row.resource_type.clone(),
+        row.resource_id.clone(),
+        row.client.clone(),
+        row.decision.clone(),
+        row.reason.clone(),
+        row.grant_id.clone(),
+        row.line.clone(),
+    ]
+}
+
+fn unread(error: &StoreError) -> Failure {
+    let failure = Failure::of(Exit::CannotRun, error);
+    match error {
+        StoreError::Refused { .. } => failure
+            .next("give the address of a role that may read the trail: `chaperone db install --auditor-role NAME`"),
+        _ => failure.next("name the database of the trail: `chaperone audit verify --store URL`"),
+    }
+}
+
+fn in_the_way(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::of(Exit::CannotRun, error)
+        .at(path.display().to_string())
+        .next("it needs as much room as the trail takes, in TMPDIR")
+}

@@ -1,0 +1,291 @@
+//! Both homes of shipped trails take the same frames, and refuse the same.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    super::{
+        error::StoreError,
+        tests::{MAKING, now, server::Postgres},
+        transaction::Sql,
+    },
+    *,
+};
+use crate::domain::{IndexRow, ShippedNote, ShippedPredecessor};
+
+const WRITER: &str = "0199aaaa-0000-7000-8000-000000000001";
+
+/// A writer that was never run: frames as `docs/reference/trail.md` has them.
+struct Made {
+    writer: String,
+    header: ShippedHeader,
+    chain: Vec<u8>,
+    frame: u64,
+    seq: u64,
+}
+
+impl Made {
+    fn new(writer: &str, prev: Option<ShippedPredecessor>) -> Self {
+        let prev_json =
+            prev.as_ref().map(|prev| serde_json::json!({"writer": prev.writer, "seq": prev.seq, "clean": prev.clean}));
+        let json = serde_json::json!({
+            "v": 1, "writer": writer, "segment": 1, "first_frame": 1, "first_seq": 1, "chain": null,
+            "created": "2026-03-10T15:00:00Z", "prev": prev_json,
+        })
+        .to_string();
+        let mut bytes = b"CHAPTRL1".to_vec();
+        bytes.extend(u32::try_from(json.len()).unwrap().to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(json.as_bytes());
+        bytes.resize(4096, 0);
+        let chain = Sha256::digest(&bytes).to_vec();
+        let header = ShippedHeader { bytes: Arc::new(bytes), month: "2026-03".to_owned(), prev };
+        Self { writer: writer.to_owned(), header, chain, frame: 0, seq: 0 }
+    }
+
+    /// The next frame, with a record at each of `instants`.
+    fn frame(&mut self, instants: &[&str]) -> ShippedFrame {
+        let number = self.frame + 1;
+        let first_seq = self.seq + 1;
+        let rows: Vec<IndexRow> = instants.iter().zip(first_seq..).map(|(at, seq)| row(number, seq, at)).collect();
+        let body: String = rows.iter().map(|row| format!("{}\n", row.line.as_deref().unwrap())).collect();
+        self.close(1, number, rows, body.as_bytes(), None)
+    }
+
+    fn checkpoint(&mut self) -> ShippedFrame {
+        let note = format!("trail.example/{}\n{}\nroot\n\n\u{2014} key sig\n", self.writer, self.seq);
+        let shipped = ShippedNote { writer: self.writer.clone(), size: self.seq, note: note.clone() };
+        let number = self.frame + 1;
+        self.close(3, number, Vec::new(), note.as_bytes(), Some(shipped))
+    }
+
+    fn close(
+        &mut self,
+        kind: u8,
+        number: u64,
+        rows: Vec<IndexRow>,
+        body: &[u8],
+        note: Option<ShippedNote>,
+    ) -> ShippedFrame {
+        let first_seq = self.seq + 1;
+        let mut bytes = b"CFRM".to_vec();
+        bytes.extend([kind, 0]);
+        bytes.extend(u16::try_from(rows.len()).unwrap().to_le_bytes());
+        bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(first_seq.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend([1; 4]);
+        bytes.extend(vec![7; 32 * rows.len()]);
+        bytes.extend(body);
+        bytes.extend([2; 4]);
+        let bound = bytes.len();
+        let chain = Sha256::new().chain_update(&self.chain).chain_update(&bytes).finalize();
+        bytes.extend(chain);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        self.chain = chain.to_vec();
+        self.frame = number;
+        self.seq += u64::try_from(rows.len()).unwrap();
+        ShippedFrame { frame: number, first_seq, bytes: Arc::new(bytes), bound, chain: chain.into(), rows, note }
+    }
+}
+
+fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
+    IndexRow {
+        month: at[..7].to_owned(),
+        seq,
+        frame,
+        at: at.to_owned(),
+        decision_id: Some(format!("d{seq}")),
+        kind: "decision".to_owned(),
+        tenant: Some("T1".to_owned()),
+        principal: Some("ana".to_owned()),
+        principal_type: Some("User".to_owned()),
+        action: None,
+        resource_type: None,
+        resource_id: None,
+        client: Some("C1".to_owned()),
+        decision: Some("allow".to_owned()),
+        reason: None,
+        grant_id: None,
+        line: Some(format!("{{\"v\":1,\"seq\":{seq},\"at\":\"{at}\"}}")),
+    }
+}
+
+const MARCH: &str = "2026-03-10T15:00:00Z";
+const APRIL: &str = "2026-04-01T00:00:00.5Z";
+
+async fn exercised(url: &str) {
+    let store = TrailStore::open(url, MAKING).unwrap();
+    store.store.install(&[Part::Trail], now()).await.unwrap();
+    assert_eq!(store.held(WRITER).await.unwrap(), None);
+    let mut made = Made::new(WRITER, None);
+    let frames = [made.frame(&[MARCH, MARCH]), made.frame(&[MARCH, APRIL]), made.checkpoint(), made.frame(&[APRIL])];
+    let header = made.header.clone();
+
+    let error = store.append(WRITER, None, &frames).await.unwrap_err();
+    assert!(matches!(error, TrailError::Gap(_)), "without its header a writer is not begun: {error}");
+    let held = store.append(WRITER, Some(&header), &frames[..2]).await.unwrap();
+    assert_eq!((held.frame, held.seq, held.alarm), (2, 4, None));
+    // The answer was lost: the same again, and more.
+    let held = store.append(WRITER, Some(&header), &frames[1..3]).await.unwrap();
+    assert_eq!((held.frame, held.seq), (3, 4));
+    let held = store.append(WRITER, None, &frames).await.unwrap();
+    assert_eq!((held.frame, held.seq, held.noted), (4, 5, 4));
+    assert_eq!(store.held(WRITER).await.unwrap(), Some(held));
+
+    let _left_out = made.frame(&[APRIL]);
+    let error = store.append(WRITER, None, &[made.frame(&[APRIL])]).await.unwrap_err();
+    assert_eq!(error.to_string(), "gap: frame 6 with record 7 came, frame 5 with record 6 is next");
+    let mut other = Made::new(WRITER, None);
+    let other = [other.frame(&[APRIL, APRIL]), other.frame(&[MARCH, APRIL])];
+    let error = store.append(WRITER, None, &other[..1]).await.unwrap_err();
+    assert_eq!(error.to_string(), "fork: frame 1 is held with other bytes");
+    let mut unchained = Made { chain: vec![0; 32], frame: 4, seq: 5, ..Made::new(WRITER, None) };
+    let error = store.append(WRITER, None, &[unchained.frame(&[APRIL])]).await.unwrap_err();
+    assert_eq!(error.to_string(), "fork: frame 5 does not continue the chain");
+    let rewritten = Made::new(WRITER, Some(ShippedPredecessor { writer: "x".to_owned(), seq: 0, clean: true }));
+    let error = store.append(WRITER, Some(&rewritten.header), &[]).await.unwrap_err();
+    assert_eq!(error.to_string(), "fork: another first header is held");
+    alarms(&store).await;
+
+    let mut reader = TrailReader::begin(url).await.unwrap();
+    let writers = reader.writers().await.unwrap();
+    assert_eq!((writers[0].frame, writers[0].seq, &writers[0].header), (4, 5, &*header.bytes));
+    let held = reader.frames(WRITER, 0).await.unwrap();
+    assert_eq!(
+        held.iter().map(|held| &held.bytes).collect::<Vec<_>>(),
+        frames.iter().map(|f| &*f.bytes).collect::<Vec<_>>()
+    );
+    assert_eq!(reader.notes(WRITER).await.unwrap().iter().map(|note| note.size).collect::<Vec<_>>(), [4]);
+    let index = reader.index(WRITER, 1, 9).await.unwrap();
+    assert_eq!(index.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(index[3].1[0].as_deref(), Some("2026-04"));
+}
+
+/// A predecessor that two name, and one of which more is held than was found.
+async fn alarms(store: &TrailStore) {
+    let prev = |seq| Some(ShippedPredecessor { writer: WRITER.to_owned(), seq, clean: true });
+    let restored = Made::new("0199aaaa-0000-7000-8000-000000000002", prev(3));
+    let held = store.append(&restored.writer, Some(&restored.header), &[]).await.unwrap();
+    assert_eq!(held.alarm.as_deref(), Some("restored: more is held of its predecessor than it found"));
+    let cloned = Made::new("0199aaaa-0000-7000-8000-000000000003", prev(5));
+    for _ in 0..2 {
+        let held = store.append(&cloned.writer, Some(&cloned.header), &[]).await.unwrap();
+        assert_eq!(held.alarm.as_deref(), Some("cloned: another writer names the same predecessor"));
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_holds_each_frame_once_and_refuses_what_does_not_follow() {
+    let folder = tempfile::tempdir().unwrap();
+    exercised(&trail_url(&format!("sqlite://{}/store.db", folder.path().display()))).await;
+    assert!(folder.path().join("store.trail.db").exists());
+}
+
+#[tokio::test]
+async fn a_postgresql_holds_each_frame_once_and_refuses_what_does_not_follow() {
+    exercised(&Postgres::shared().demo().1).await;
+}
+
+#[tokio::test]
+async fn an_index_that_leaves_a_record_out_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [format!("sqlite://{}/t.db", folder.path().display()), Postgres::shared().demo().1] {
+        let store = TrailStore::open(&url, MAKING).unwrap();
+        store.store.install(&[Part::Trail], now()).await.unwrap();
+        let mut made = Made::new(WRITER, None);
+        let mut frame = made.frame(&[MARCH, MARCH]);
+        frame.rows[1].seq = 1;
+        let error = store.append(WRITER, Some(&made.header), &[frame]).await.unwrap_err();
+        assert!(error.to_string().contains("the index has not each record once"), "{error}");
+        assert_eq!(store.held(WRITER).await.unwrap(), None, "nothing of it stands");
+    }
+}
+
+/// Changes that nobody may make, by way of whichever table.
+const CHANGES: [&str; 10] = [
+    "UPDATE audit_record SET client = 'C9'",
+    "DELETE FROM audit_record",
+    "UPDATE audit_frame SET count = 0",
+    "DELETE FROM audit_frame",
+    "DELETE FROM audit_checkpoint",
+    "UPDATE audit_checkpoint SET size = 0",
+    "DELETE FROM audit_writer",
+    "UPDATE audit_writer SET seq = 0",
+    "UPDATE audit_writer SET frame = frame + 1",
+    "UPDATE audit_writer SET header = ''",
+];
+
+#[tokio::test]
+async fn what_is_held_is_not_changed_even_by_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [format!("sqlite://{}/t.db", folder.path().display()), Postgres::shared().demo().1] {
+        let store = TrailStore::open(&url, MAKING).unwrap();
+        store.store.install(&[Part::Trail], now()).await.unwrap();
+        let mut made = Made::new(WRITER, None);
+        let frames = [made.frame(&[MARCH]), made.checkpoint()];
+        store.append(WRITER, Some(&made.header), &frames).await.unwrap();
+        let mut changes = CHANGES.to_vec();
+        if store.store.dialect() == Dialect::Postgres {
+            changes.extend([
+                "TRUNCATE audit_record",
+                "TRUNCATE audit_frame_2026_03",
+                "TRUNCATE audit_writer CASCADE",
+                "DELETE FROM audit_record_2026_03",
+            ]);
+        }
+        for change in changes {
+            let mut transaction = store.store.begin().await.unwrap();
+            let error = transaction.run(Sql::both(change), &[]).await.unwrap_err();
+            assert!(matches!(error, StoreError::Refused { .. }), "{change}: {error}");
+        }
+        let held = store.append(WRITER, None, &[made.frame(&[MARCH])]).await.unwrap();
+        assert_eq!((held.frame, held.seq), (3, 2), "appending goes on");
+    }
+}
+
+#[tokio::test]
+async fn the_role_that_ships_may_append_and_nothing_else() {
+    let server = Postgres::shared();
+    let url = server.demo().1;
+    let owner = Store::open(&url, MAKING).unwrap();
+    owner.install(&[Part::Trail], now()).await.unwrap();
+    owner
+        .grant(&[("ships_only", super::super::Right::AppendTrail), ("reads_only", super::super::Right::ReadTrail)])
+        .await
+        .unwrap();
+    let (_, place) = url.split_once('@').unwrap();
+    let ships = format!("postgres://ships_only@{place}");
+    let store = TrailStore::open(&ships, MAKING).unwrap();
+    let mut made = Made::new(WRITER, None);
+    let frames = [made.frame(&[MARCH, APRIL])];
+    assert_eq!(store.append(WRITER, Some(&made.header), &frames).await.unwrap().seq, 2);
+    assert_eq!(store.append(WRITER, None, &[made.frame(&[APRIL])]).await.unwrap().seq, 3);
+    let changes = CHANGES.into_iter().chain([
+        "SELECT * FROM audit_record",
+        "SELECT * FROM audit_frame",
+        "SELECT * FROM audit_writer",
+        "SELECT * FROM audit_checkpoint",
+        "SELECT * FROM audit_record_2026_03",
+        "INSERT INTO audit_checkpoint VALUES ('w', 1, 'n')",
+        "SELECT audit_month('2026-05')",
+        "SELECT * FROM grants",
+        "CREATE TABLE mine (id text)",
+    ]);
+    for change in changes {
+        let mut transaction = store.store.begin().await.unwrap();
+        let error = transaction.rows(Sql::both(change), &[]).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Refused { code, .. } if code == "42501"), "{change}: {error}");
+    }
+    let mut reader = TrailReader::begin(&format!("postgres://reads_only@{place}")).await.unwrap();
+    assert_eq!(reader.index(WRITER, 1, 9).await.unwrap().len(), 3);
+}
+
+#[test]
+fn the_trail_has_a_file_of_its_own_beside_a_sqlite_store() {
+    assert_eq!(trail_url("sqlite:///var/lib/store.db"), "sqlite:///var/lib/store.trail.db");
+    assert_eq!(trail_url("sqlite:///var/lib/store?mode=rw"), "sqlite:///var/lib/store.trail.db?mode=rw");
+    assert_eq!(trail_url("postgres://a@db/ehr"), "postgres://a@db/ehr");
+}

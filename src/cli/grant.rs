@@ -16,7 +16,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s.sock
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
   chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
 
 Exit codes:
@@ -26,8 +26,8 @@ Exit codes:
 
 const AFTER_REQUEST: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s.sock
-  chaperone grant request --for ana --client C4 --reason COVERING --why-file w --fields doc.meta --socket s
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
+  chaperone grant request --for ana --client C4 --reason COVERING --why x --minutes 9 --socket s
 
 Exit codes:
   0  granted, or waiting for an approval: the grant is printed
@@ -57,7 +57,7 @@ Exit codes:
 const AFTER_SHOW: &str = "\
 Examples:
   chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
-  chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 -o json --socket /run/chaperone/pdp.sock
+  chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 -o json --socket s.sock
 
 Exit codes:
   0  the grant is printed

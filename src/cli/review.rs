@@ -25,7 +25,7 @@ Exit codes:
 const AFTER_LIST: &str = "\
 Examples:
   chaperone review list --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
-  chaperone review list --state all --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
+  chaperone review list --state all --as pri --session tenant=T1 --url http://x --token-file t
 
 Exit codes:
   0  the reviews are printed, those due first

@@ -16,7 +16,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --justification-file why.txt --session mfa=true,idle_seconds=5,age_seconds=60 --socket /run/chaperone/pdp.sock
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
   chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
 
 Exit codes:
@@ -26,8 +26,8 @@ Exit codes:
 
 const AFTER_REQUEST: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --justification-file why.txt --session mfa=true,idle_seconds=5,age_seconds=60 --socket /run/chaperone/pdp.sock
-  chaperone grant request --for ben --client C2 --reason PART2_MED_EMERGENCY --recipient Ward --affiliation Hospital --justification-file why.txt --session mfa=true,idle_seconds=5,age_seconds=60 --url http://127.0.0.1:8380 --token-file token
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
+  chaperone grant request --for ana --client C4 --reason COVERING --why x --minutes 9 --socket s
 
 Exit codes:
   0  granted, or waiting for an approval: the grant is printed
@@ -36,22 +36,32 @@ Exit codes:
 
 const AFTER_EXTEND: &str = "\
 Examples:
-  chaperone grant extend 019a8c5e-0f3c-7000-8000-000000000001 --justification-file why.txt --socket /run/chaperone/pdp.sock
-  chaperone grant extend 019a8c5e-0f3c-7000-8000-000000000001 --minutes 30 --justification-file why.txt --url http://127.0.0.1:8380 --token-file token
+  chaperone grant extend 019a8c5e-0f3c-7000-8000-000000000001 --why-file why.txt --socket s.sock
+  chaperone grant extend 019a8c5e-0f3c-7000-8000-000000000001 --minutes 30 --why-file w --socket s
 
 Exit codes:
   0  it runs on; the grant is printed
   1  could not run, or it was refused
   2  wrong usage";
 
-const AFTER_ONE: &str = "\
+const AFTER_END: &str = "\
 Examples:
-  chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
-  chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --url http://127.0.0.1:8380 --token-file token
+  chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
+  chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --url http://[::1]:8380 --token-file t
 
 Exit codes:
-  0  done; the grant is printed
-  1  could not run, there is no such grant, or its state does not allow it
+  0  it is over; the grant is printed
+  1  could not run, there is no such grant, or it is over already
+  2  wrong usage";
+
+const AFTER_SHOW: &str = "\
+Examples:
+  chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
+  chaperone grant show 019a8c5e-0f3c-7000-8000-000000000001 -o json --socket s.sock
+
+Exit codes:
+  0  the grant is printed
+  1  could not run, or there is no such grant
   2  wrong usage";
 
 #[derive(Debug, clap::Args)]
@@ -68,8 +78,10 @@ enum GrantCommand {
     /// Let it run longer, once
     Extend(ExtendArgs),
     /// Give it back
+    #[command(after_help = AFTER_END)]
     End(OneArgs),
     /// Print it as it stands
+    #[command(after_help = AFTER_SHOW)]
     Show(OneArgs),
 }
 
@@ -93,9 +105,9 @@ struct RequestArgs {
     /// How long
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u32>,
-    /// The person's session, as `mfa=true,idle_seconds=5,age_seconds=60`
+    /// The person's session, as `mfa=true,idle_seconds=5,age_seconds=60`; what is not said counts against it
     #[arg(long, value_name = "PAIRS", value_parser = session)]
-    session: Map<String, Json>,
+    session: Option<Map<String, Json>>,
     /// To whom records of substance use go
     #[arg(long, value_name = "NAME", requires = "affiliation")]
     recipient: Option<String>,
@@ -111,10 +123,10 @@ struct RequestArgs {
 struct WhyArgs {
     /// Why, in a sentence
     #[arg(long, value_name = "TEXT")]
-    justification: Option<String>,
+    why: Option<String>,
     /// A file that says why: a command line is seen by others
     #[arg(long, value_name = "FILE")]
-    justification_file: Option<PathBuf>,
+    why_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,7 +145,6 @@ struct ExtendArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_ONE)]
 struct OneArgs {
     /// The grant
     #[arg(value_name = "GRANT")]
@@ -174,8 +185,8 @@ impl RequestArgs {
             "client": self.client,
             "reason_code": self.reason,
             "justification": self.why.text()?,
-            "session": self.session,
         });
+        put(&mut body, "session", self.session.clone().map(Json::Object));
         put(&mut body, "fields", (!self.fields.is_empty()).then(|| Json::from(self.fields.clone())));
         put(&mut body, "duration_seconds", self.minutes.map(|minutes| Json::from(u64::from(minutes) * 60)));
         let recipient = self.recipient.as_ref().zip(self.affiliation.as_ref());
@@ -186,8 +197,8 @@ impl RequestArgs {
 
 impl WhyArgs {
     fn text(&self) -> Result<String, Failure> {
-        match &self.justification_file {
-            None => Ok(self.justification.clone().unwrap_or_default()),
+        match &self.why_file {
+            None => Ok(self.why.clone().unwrap_or_default()),
             Some(file) => fs::read_to_string(file).map(|text| text.trim().to_owned()).map_err(|error| {
                 Failure::of(Exit::CannotRun, &error)
                     .because("the justification cannot be read")

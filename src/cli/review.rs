@@ -14,8 +14,8 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone review list --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
-  chaperone review decide RV3 justified --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
+  chaperone review list --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
+  chaperone review decide RV3 justified --as pri --session mfa=true --url http://x --token-file t
 
 Exit codes:
   0  done
@@ -24,8 +24,8 @@ Exit codes:
 
 const AFTER_LIST: &str = "\
 Examples:
-  chaperone review list --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
-  chaperone review list --state all --limit 20 --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
+  chaperone review list --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
+  chaperone review list --state all --as pri --session tenant=T1 --url http://x --token-file t
 
 Exit codes:
   0  the reviews are printed, those due first
@@ -34,8 +34,8 @@ Exit codes:
 
 const AFTER_DECIDE: &str = "\
 Examples:
-  chaperone review decide RV3 justified --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
-  chaperone review decide RV0 fix_access --as pri --session mfa=true,age_seconds=60,idle_seconds=5,tenant=T1 --url http://127.0.0.1:8381 --token-file admin-token
+  chaperone review decide RV3 justified --as pri --session mfa=true --url http://x --token-file t
+  chaperone review decide RV0 fix_access --as pri --session mfa=true --url http://x --token-file t
 
 Exit codes:
   0  the review is closed

@@ -15,6 +15,7 @@ use super::{
     hosts::Hosts,
     layers::{self, Arrival, Trace},
     serve::{Answer, Handle, Peer},
+    trail_api::{self, Reader, TrailApi},
 };
 use crate::clock::Clock;
 
@@ -35,6 +36,8 @@ pub struct AdminApi {
     pub status: Arc<dyn Fn() -> Json + Send + Sync>,
     /// Returns once a revocation committed before the call can allow nothing here.
     pub barrier: Barrier,
+    /// Reads the trail.
+    pub trail: Option<Arc<TrailApi>>,
     /// Probes and metrics here too: in the demo.
     pub health: Option<Arc<HealthApi>>,
 }
@@ -78,9 +81,22 @@ impl AdminApi {
                 require_method(&arrival.method, &Method::POST, "POST")?;
                 layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
             }
-            _ => Err(ApiError::new(Code::NotFound, "no such path")),
+            path => {
+                let (Some(trail), Some(reading)) = (&self.trail, trail_api::route(path)) else {
+                    return Err(ApiError::new(Code::NotFound, "no such path"));
+                };
+                trace.route = reading.path();
+                require_method(&arrival.method, &Method::GET, "GET")?;
+                Arc::clone(trail).answer(reading, reader(), parts, arrival).await
+            }
         }
     }
+}
+
+/// Who reads the trail, and what of it: the one place where a principal of the request would be asked for. The operators'
+/// token opens all tenants.
+fn reader() -> Reader {
+    Reader { name: "admin".to_owned(), tenant: None }
 }
 
 async fn reach(barrier: impl Future<Output = Result<Json, String>> + Send) -> Result<Answer, ApiError> {

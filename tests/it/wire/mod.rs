@@ -259,6 +259,7 @@ fn admin() -> AdminApi {
         tasks: TaskTracker::new(),
         status: Arc::new(|| json!({"policies":{"revision":"sha256:aa"}})),
         barrier: Arc::new(|| Box::pin(async { Ok(json!({})) })),
+        trail: None,
         health: Some(Arc::new(HealthApi::new(clock, Arc::new(readiness), metrics))),
     }
 }

@@ -14,6 +14,7 @@ mod bytes;
 mod checkpoint;
 mod config;
 mod decisions;
+mod disclosed;
 pub mod export;
 mod folder;
 mod frame;
@@ -48,6 +49,7 @@ mod writer;
 
 pub use config::TrailConfig;
 pub use decisions::DecisionEntry;
+pub use disclosed::{Disclosed, DisclosedInTrail, disclosed};
 pub use key::{KeyError, SigningKey};
 pub use note::{NoteError, VerifierKey, VerifierKeyError};
 pub use prove::{Proof, ProofError, ProveError, prove};

@@ -17,6 +17,7 @@ mod cli_db;
 mod cli_policies;
 mod cli_trail;
 mod connections;
+mod disclosures;
 mod docs;
 mod ends;
 mod facts;

@@ -1,5 +1,6 @@
 //! `chaperone audit`: reads, verifies and proves the trail, offline.
 
+mod disclosures;
 mod export;
 mod filters;
 mod key;
@@ -47,6 +48,8 @@ pub(super) enum AuditCommand {
     Export(Box<export::Args>),
     /// Verify exported lines by their proof, without the trail
     VerifyExport(export::VerifyArgs),
+    /// Account for the disclosures of a client's data (45 CFR 164.528)
+    Disclosures(Box<disclosures::Args>),
     /// Verify chain, sequence, seals and checkpoints
     Verify(verify::Args),
     /// Take out one record, with what proves it
@@ -65,6 +68,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         AuditCommand::Query(args) => query::run(&args, context),
         AuditCommand::Export(args) => export::run(&args, context),
         AuditCommand::VerifyExport(args) => export::verify(&args),
+        AuditCommand::Disclosures(args) => disclosures::run(&args, context),
         AuditCommand::Verify(args) => verify::run(&args, context),
         AuditCommand::Prove(args) => prove::run(&args, context),
         AuditCommand::VerifyProof(args) => prove::verify(&args),

@@ -12,6 +12,7 @@ pub mod authorize;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disclosures;
 pub mod domain;
 pub mod engine;
 pub mod entities;

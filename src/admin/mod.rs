@@ -16,6 +16,7 @@ mod gauges;
 pub mod grants;
 mod intents;
 mod once;
+mod reading;
 pub mod reviews;
 mod version;
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{AppError, House};
 use crate::{
+    audit::query::{CursorKey, FolderRecords},
     clock::FrozenClock,
     config::{CallerConfig, Capability as Configured, Limits as ConfiguredLimits},
     http::{
@@ -15,8 +16,12 @@ use crate::{
         json::JsonLimits,
         listen::Door,
         serve,
+        trail_api::TrailApi,
     },
 };
+
+/// The longest that one question may look through segments that nobody looked at before.
+const QUERY_WAIT: Duration = Duration::from_secs(8);
 
 /// Where the process really listens.
 #[derive(Clone, Debug, Default)]
@@ -148,12 +153,22 @@ fn admin_api(
         admin: Arc::clone(&house.admin),
         is_asserted: house.config.server.admin.as_ref().is_some_and(|admin| admin.asserted),
         limits: Arc::clone(limits),
+        trail: Some(Arc::new(trail_api(house)?)),
         health,
     };
     if api.shares_a_token_with(callers) {
         return Err(AppError::SharedToken);
     }
     Ok(api)
+}
+
+/// Reads the process's own folder; what it knows of old segments is kept for its life.
+fn trail_api(house: &Arc<House>) -> Result<TrailApi, AppError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(AppError::Random)?;
+    let source = FolderRecords::lasting(&house.config.audit.dir, Arc::clone(&house.clock), QUERY_WAIT);
+    let (trail, clock) = (Arc::clone(&house.trail), Arc::clone(&house.clock));
+    Ok(TrailApi::new(Arc::new(source), trail, clock, house.lifecycle.requests(), CursorKey::new(key)))
 }
 
 fn health_api(house: &Arc<House>) -> HealthApi {

@@ -67,17 +67,17 @@ pub(super) struct Key {
 }
 
 /// A writer's id as text.
-mod id {
+pub(super) mod id {
     use std::borrow::Cow;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use uuid::Uuid;
 
-    pub(super) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::audit) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(id)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    pub(in crate::audit) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
         let text = <Cow<'de, str>>::deserialize(deserializer)?;
         Uuid::try_parse(&text).map_err(D::Error::custom)
     }

@@ -84,7 +84,7 @@ pub fn prove(dir: &Path, writer: &str, seq: u64, checkpoints: Option<&Path>) -> 
     let no_writer = || ProveError::NoWriter(writer.to_owned());
     let id = Uuid::try_parse(writer).map_err(|_uuid| no_writer())?;
     let files = folder.writers.iter().find(|files| files.writer == id).ok_or_else(no_writer)?;
-    let mut seen = Seen { writer: id, seq, ..Seen::default() };
+    let mut seen = Seen::nothing(id, seq);
     for segment in &files.segments {
         let stored = fs::read(&segment.path).map_err(at(&segment.path))?;
         seen.segment(&stored)?;
@@ -112,13 +112,13 @@ pub fn prove(dir: &Path, writer: &str, seq: u64, checkpoints: Option<&Path>) -> 
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ProveError {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ProveError {
     let path = path.to_owned();
     move |source| ProveError::Io { path, source }
 }
 
 /// A checkpoint of the writer that covers the record and stands in its successor's chain, or outside.
-fn elsewhere(
+pub(super) fn elsewhere(
     folder: &Folder,
     writer: Uuid,
     seq: u64,
@@ -156,20 +156,27 @@ fn checkpoint_in(frame: &Frame<'_>) -> Option<Checkpoint> {
 
 /// What is needed of a writer's segments, up to the first checkpoint that covers the record.
 #[derive(Default)]
-struct Seen {
-    writer: Uuid,
-    seq: u64,
+pub(super) struct Seen {
+    pub(super) writer: Uuid,
+    pub(super) seq: u64,
     at: Option<Position>,
     /// Records before the first segment that is here, and their tree.
-    pruned: u64,
-    frontier: Vec<Hash>,
-    leaves: Vec<Hash>,
+    pub(super) pruned: u64,
+    pub(super) frontier: Vec<Hash>,
+    pub(super) leaves: Vec<Hash>,
     line: Option<Vec<u8>>,
-    checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// The last checkpoint of the writer, whatever it covers.
+    pub(super) latest: Option<Checkpoint>,
 }
 
 impl Seen {
-    fn segment(&mut self, stored: &[u8]) -> Result<(), ProveError> {
+    /// Nothing yet, of the records up to `seq`.
+    pub(super) fn nothing(writer: Uuid, seq: u64) -> Self {
+        Self { writer, seq, ..Self::default() }
+    }
+
+    pub(super) fn segment(&mut self, stored: &[u8]) -> Result<(), ProveError> {
         let Ok(header) = Header::decode(stored) else { return Ok(()) };
         let (mut local, mut offset) = (Position::before(&header, stored), HEADER_BYTES);
         match self.at {
@@ -203,13 +210,14 @@ impl Seen {
         {
             self.line = frame.lines().nth(index(nth)).map(<[u8]>::to_vec);
         }
-        let covers = |checkpoint: &Checkpoint| checkpoint.writer == self.writer && checkpoint.size >= self.seq;
-        self.checkpoint = checkpoint_in(frame).filter(covers);
+        let Some(own) = checkpoint_in(frame).filter(|checkpoint| checkpoint.writer == self.writer) else { return };
+        self.checkpoint = Some(own.clone()).filter(|checkpoint| checkpoint.size >= self.seq);
+        self.latest = Some(own);
     }
 }
 
 /// The perfect subtrees over the first `size` leaves, by the range of each.
-fn perfect(size: u64, nodes: &[Hash]) -> Vec<(u64, u64, Hash)> {
+pub(super) fn perfect(size: u64, nodes: &[Hash]) -> Vec<(u64, u64, Hash)> {
     let (mut from, mut rest, mut ranges) = (0, size, Vec::new());
     for node in nodes {
         let Some(highest) = rest.checked_ilog2() else { break };
@@ -222,10 +230,10 @@ fn perfect(size: u64, nodes: &[Hash]) -> Vec<(u64, u64, Hash)> {
 }
 
 /// A writer's tree: subtrees of what was pruned, leaves of the rest.
-struct Tree<'a> {
-    pruned: u64,
-    nodes: Vec<(u64, u64, Hash)>,
-    leaves: &'a [Hash],
+pub(super) struct Tree<'a> {
+    pub(super) pruned: u64,
+    pub(super) nodes: Vec<(u64, u64, Hash)>,
+    pub(super) leaves: &'a [Hash],
 }
 
 impl Tree<'_> {
@@ -244,7 +252,7 @@ impl Tree<'_> {
         Some(path)
     }
 
-    fn root(&self, from: u64, to: u64) -> Option<Hash> {
+    pub(super) fn root(&self, from: u64, to: u64) -> Option<Hash> {
         if from >= self.pruned {
             let mut tree = Frontier::default();
             let leaves = self.leaves.get(index(from - self.pruned)..index(to - self.pruned))?;
@@ -263,7 +271,7 @@ impl Tree<'_> {
 }
 
 /// The largest power of two below `len`, which is at least 2.
-fn split(len: u64) -> u64 {
+pub(super) fn split(len: u64) -> u64 {
     1 << (len - 1).checked_ilog2().unwrap_or(0)
 }
 

@@ -29,6 +29,7 @@ mod simulate;
 mod test;
 #[cfg(test)]
 mod tests;
+mod whole_file;
 
 use std::{ffi::OsString, sync::OnceLock};
 

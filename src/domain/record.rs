@@ -46,6 +46,24 @@ pub enum RecordKind {
     System,
 }
 
+impl RecordKind {
+    pub const ALL: [Self; 7] =
+        [Self::Decision, Self::Outcome, Self::Grant, Self::Review, Self::Admin, Self::Policy, Self::System];
+
+    /// The word in the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Outcome => "outcome",
+            Self::Grant => "grant",
+            Self::Review => "review",
+            Self::Admin => "admin",
+            Self::Policy => "policy",
+            Self::System => "system",
+        }
+    }
+}
+
 /// One event. The trail adds `v` and `seq` in front; the fields follow in the order of this struct, which is the
 /// canonical order of the format. An absent value is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

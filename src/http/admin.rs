@@ -17,6 +17,7 @@ use super::{
     hosts::Hosts,
     layers::{self, Arrival, Trace},
     serve::{Answer, Handle, Peer},
+    trail_api::{self, Reader, TrailApi},
 };
 use crate::{admin::Admin, clock::Clock};
 
@@ -42,6 +43,8 @@ pub struct AdminApi {
     /// Whether headers say who the administrator is (`server.admin.asserted`).
     pub is_asserted: bool,
     pub limits: Arc<Limits>,
+    /// Reads the trail.
+    pub trail: Option<Arc<TrailApi>>,
     /// Probes and metrics here too: in the demo.
     pub health: Option<Arc<HealthApi>>,
 }
@@ -86,14 +89,38 @@ impl AdminApi {
                 require_method(&arrival.method, &Method::POST, "POST")?;
                 layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
             }
-            path => match administration::route(path) {
-                Some((path, route)) => {
+            path => match (administration::route(path), trail_api::route(path)) {
+                (Some((path, route)), _) => {
                     trace.route = route;
                     self.administer(path, arrival, trace, parts, body).await
                 }
-                None => Err(ApiError::new(Code::NotFound, "no such path")),
+                (None, Some(reading)) => {
+                    trace.route = reading.path();
+                    require_method(&arrival.method, &Method::GET, "GET")?;
+                    self.read_trail(reading, arrival, trace, parts).await
+                }
+                (None, None) => Err(ApiError::new(Code::NotFound, "no such path")),
             },
         }
+    }
+
+    /// A person reads the trail of the tenant they work in, if the policies let them.
+    async fn read_trail(
+        &self,
+        reading: trail_api::Route,
+        arrival: &Arrival,
+        trace: &mut Trace,
+        parts: &Parts,
+    ) -> Result<Answer, ApiError> {
+        let trail = self.trail.as_ref().ok_or_else(|| ApiError::new(Code::NotFound, "no such path"))?;
+        let actor = administration::actor(&parts.headers, arrival, self.is_asserted, &*self.clock)?;
+        trace.decision_id = Some(actor.decision_id.clone());
+        let tenant = administration::tenant(&actor)?.to_owned();
+        let id = actor.principal.as_ref().map(|principal| principal.id.clone()).unwrap_or_default();
+        let (admin, of) = (Arc::clone(&self.admin), tenant.clone());
+        let asking = async move { Ok::<_, ApiError>(admin.ask_to_read(&actor, reading.action(), &of).await?) };
+        layers::within(self.limits.deadline, &self.tasks, asking).await?;
+        Arc::clone(trail).answer(reading, Reader { id, tenant }, parts, arrival).await
     }
 
     /// A call of a person: who it is, what they may and what they want is for the rooms behind.

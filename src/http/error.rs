@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::Serialize;
 
-use super::json::ReadError;
+use super::{body::Body, json::ReadError};
 use crate::{
-    audit::AppendError,
+    audit::{AppendError, query::QueryError},
     authorize::{AuthorizeError, OutcomeError},
     domain::Reason,
 };
@@ -143,7 +142,7 @@ impl ApiError {
     }
 
     /// The answer's status, headers and body. `instance` is the path asked, `request_id` is echoed elsewhere.
-    pub(super) fn into_response(self, instance: &str, request_id: &str) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(self, instance: &str, request_id: &str) -> Response<Body> {
         let status = self.code.status();
         let problem = Problem {
             kind: format_args!("urn:chaperone:problem:{}", self.code.as_str()).to_string(),
@@ -155,7 +154,7 @@ impl ApiError {
             path: self.path.as_deref(),
             reason: self.reason.as_ref().map(Reason::as_str),
         };
-        let mut response = Response::new(Full::new(Bytes::from(serde_json::to_vec(&problem).unwrap_or_default())));
+        let mut response = Response::new(Body::from(Bytes::from(serde_json::to_vec(&problem).unwrap_or_default())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -213,6 +212,20 @@ impl From<OutcomeError> for ApiError {
                 source: Some(source),
                 ..Self::new(Code::Failed, "the trail cannot be read; nothing was recorded")
             },
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Unfinished { .. } => {
+                Self::new(Code::NotReady, format!("{error}; ask again, it goes on from there")).caused_by(error)
+            }
+            QueryError::CursorGone(_) | QueryError::TooMany(_) => Self::new(Code::Malformed, error.to_string()),
+            QueryError::Io { .. } | QueryError::Gone { .. } | QueryError::Source(_) => {
+                Self::new(Code::Failed, "the trail cannot be read").caused_by(error)
+            }
         }
     }
 }

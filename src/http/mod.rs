@@ -2,7 +2,7 @@
 //!
 //! [`serve::serve`] drives one listener ([`listen::Door`]) with one of three handlers: [`callers_api::CallersApi`]
 //! for the applications that ask, [`admin::AdminApi`] for operators, [`health::HealthApi`] for probes and scrapers.
-//! Deliberately absent: TLS, streaming bodies, a framework between hyper and the handlers (the decision's path is
+//! Deliberately absent: TLS, bodies in pieces of anything but exports, a framework between hyper and the handlers (the decision's path is
 //! measured in microseconds), and any function that writes a decision from something that is not recorded.
 
 use std::time::Duration;
@@ -11,6 +11,7 @@ pub mod admin;
 mod administration;
 mod answer;
 mod authzen;
+mod body;
 pub mod caller;
 pub mod callers_api;
 mod changes;
@@ -27,6 +28,7 @@ mod outcome;
 mod pulse;
 mod question;
 pub mod serve;
+pub mod trail_api;
 
 pub use self::{
     admin::AdminApi,
@@ -36,6 +38,7 @@ pub use self::{
     hosts::Hosts,
     listen::{BindError, Door},
     serve::{House, serve},
+    trail_api::TrailApi,
 };
 
 /// Everything has a limit. The defaults are promised in the documentation.

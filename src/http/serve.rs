@@ -17,9 +17,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -33,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Limits,
+    body::Body,
     listen::Door,
     pulse::{Pulse, Watched},
 };
@@ -55,8 +54,8 @@ pub trait Handle: Send + Sync + 'static {
     fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send;
 }
 
-/// A whole answer; nothing here streams.
-pub type Answer = Response<Full<Bytes>>;
+/// An answer. All but exports are whole.
+pub type Answer = Response<Body>;
 
 /// What every listener of the process shares.
 #[derive(Clone, Debug)]
@@ -198,7 +197,8 @@ where
         let answer = Arc::clone(&handler).handle(request, peer.clone());
         async move {
             let answer = answer.await;
-            drop(beat);
+            // An answer in pieces keeps its connection busy until they are made.
+            answer.body().hold(beat);
             Ok::<_, Infallible>(answer)
         }
     });

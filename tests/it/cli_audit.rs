@@ -114,7 +114,16 @@ fn a_key_is_made_signs_and_verifies_and_without_it_signatures_are_unchecked() {
     chaperone().args(["audit", "verify", folder, "--key", "no.such.file"]).assert().code(2).stderr(contains("no file"));
     let unsigned = trail(1);
     let refused = said(&["audit", "verify", unsigned.path().to_str().unwrap(), "--key", vkey.trim()], 6);
-    assert!(refused.contains("none of the given keys signed anything"), "{refused}");
+    assert!(refused.starts_with("no checkpoint at all: nothing is signed"), "{refused}");
+    assert!(refused.contains("chain whole") && !refused.contains("not whole"), "nothing is damaged: {refused}");
+    let secret = fs::read_to_string(at("trail.key")).unwrap();
+    for private in [at("trail.key"), secret.trim().to_owned()] {
+        chaperone()
+            .args(["audit", "verify", folder, "--key", &private])
+            .assert()
+            .code(2)
+            .stderr(contains("that is the private key").and(contains("audit vkey")).and(contains(secret.trim()).not()));
+    }
 }
 
 #[test]
@@ -179,7 +188,13 @@ fn tail_finds_a_decision_by_its_id_and_prints_the_stored_line() {
     let line = String::from_utf8(output.stdout).unwrap();
     assert_eq!(line.lines().count(), 1);
     assert!(line.starts_with("{\"v\":1,\"seq\":") && line.contains(r#""decision_id":"d2""#), "{line}");
-    chaperone().args(["audit", "tail", "--lookup", "d99"]).arg(folder.path()).assert().code(0).stdout("");
+    chaperone()
+        .args(["audit", "tail", "--lookup", "d99"])
+        .arg(folder.path())
+        .assert()
+        .code(0)
+        .stdout("")
+        .stderr(contains("no record").and(contains("d99")));
 }
 
 #[test]

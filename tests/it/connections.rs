@@ -33,7 +33,7 @@ impl Handle for Porter {
             Peer::Unix { uid, gid } => format!("{uid} {gid}"),
             Peer::Tcp(address) => address.ip().to_string(),
         };
-        Response::new(who.into())
+        Response::new(bytes::Bytes::from(who).into())
     }
 }
 

@@ -5,7 +5,7 @@ use super::tokens::{Token, tokens};
 /// A floor's number, and the rooms on it. Rooms joined by `+` count as one; the others of a floor are strangers.
 const FLOORS: [&[&str]; 7] = [
     &["domain"],
-    &["engine", "entities", "audit", "store"],
+    &["engine", "entities", "audit", "store", "disclosures"],
     &["authorize"],
     &["admin"],
     &["http", "grpc", "console"],

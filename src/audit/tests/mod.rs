@@ -28,10 +28,10 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 }
 
 /// A key file, and the folder it stays in.
-struct Key {
+pub(super) struct Key {
     _dir: tempfile::TempDir,
     file: PathBuf,
-    public: VerifierKey,
+    pub(super) public: VerifierKey,
 }
 
 impl Key {
@@ -44,7 +44,7 @@ impl Key {
 }
 
 /// The key that signs every trail under test.
-static KEY: LazyLock<Key> = LazyLock::new(Key::new);
+pub(super) static KEY: LazyLock<Key> = LazyLock::new(Key::new);
 
 /// Small segments, so that a handful of records fills several. Signed at each seal and at the end; not on time.
 pub(super) fn config(dir: &Path) -> TrailConfig {

@@ -151,7 +151,13 @@ fn nothing_left(writer: Uuid, claims: &Claims) -> Option<Finding> {
 fn refuse_unsigned(report: &mut Report, options: &VerifyOptions) {
     let is_signed = report.writers.iter().any(|writer| writer.signed_seq > 0);
     if !options.keys.is_empty() && !is_signed && report.findings.is_empty() {
-        let detail = "none of the given keys signed anything in this trail".to_owned();
+        let has_any = report.writers.iter().any(|writer| writer.checkpoints > 0);
+        let detail = if has_any {
+            "none of the given keys signed anything in this trail"
+        } else {
+            "no checkpoint at all: nothing is signed"
+        }
+        .to_owned();
         report.findings.push(Finding {
             writer: String::new(),
             seq: 0,

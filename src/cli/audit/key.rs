@@ -13,11 +13,11 @@ use crate::{
 
 const AFTER_KEYGEN: &str = "\
 Examples:
-  chaperone audit keygen --origin trail.example/clinic
-  chaperone audit keygen --origin trail.example/clinic --out /etc/chaperone/trail.key
+  chaperone audit keygen --origin trail.example/clinic > trail.vkey
+  chaperone audit keygen --origin trail.example/clinic --out /etc/chaperone/trail.key > trail.vkey
 
 Exit codes:
-  0  the key is written, its public half is printed
+  0  the key is written; its public half is printed: keep it (> trail.vkey) for whoever verifies
   1  could not write it; a file that exists is never written over";
 
 const AFTER_VKEY: &str = "\

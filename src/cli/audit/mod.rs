@@ -1,7 +1,12 @@
 //! `chaperone audit`: reads, verifies and proves the trail, offline.
 
+mod disclosures;
+mod export;
+mod filters;
 mod key;
+mod line;
 mod prove;
+mod query;
 mod tail;
 mod verify;
 mod verify_store;
@@ -41,6 +46,14 @@ pub(super) struct Args {
 pub(super) enum AuditCommand {
     /// Print the last records, and go on with -f
     Tail(tail::Args),
+    /// Find records by who, whom, what, when and why
+    Query(Box<query::Args>),
+    /// Write records for others: stored bytes with their proof, CSV, OCSF, FHIR
+    Export(Box<export::Args>),
+    /// Verify exported lines by their proof, without the trail
+    VerifyExport(export::VerifyArgs),
+    /// Account for the disclosures of a client's data (45 CFR 164.528)
+    Disclosures(Box<disclosures::Args>),
     /// Verify chain, sequence, seals and checkpoints
     Verify(verify::Args),
     /// Take out one record, with what proves it
@@ -56,6 +69,10 @@ pub(super) enum AuditCommand {
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     match args.command {
         AuditCommand::Tail(args) => tail::run(&args, context),
+        AuditCommand::Query(args) => query::run(&args, context),
+        AuditCommand::Export(args) => export::run(&args, context),
+        AuditCommand::VerifyExport(args) => export::verify(&args),
+        AuditCommand::Disclosures(args) => disclosures::run(&args, context),
         AuditCommand::Verify(args) => verify::run(&args, context),
         AuditCommand::Prove(args) => prove::run(&args, context),
         AuditCommand::VerifyProof(args) => prove::verify(&args),
@@ -112,12 +129,25 @@ fn keys(typed: &[String]) -> Result<Vec<VerifierKey>, Failure> {
             }
             Err(error) => error,
         };
-        let refused = |what: String| Failure::new(Exit::Usage, what).at(format!("--key {text}"));
+        // What a private key says is not said again: the terminal may be recorded.
+        let is_private = |text: &str| text.trim_start().starts_with("PRIVATE+KEY");
+        let shown = if is_private(text) { "(a private key)" } else { text.as_str() };
+        let refused = |what: String| Failure::new(Exit::Usage, what).at(format!("--key {shown}"));
+        let private = || {
+            refused("that is the private key: it signs, and whoever verifies must not have it".to_owned())
+                .next("give its public half: `chaperone audit vkey FILE > trail.vkey`, then --key trail.vkey")
+        };
+        if is_private(text) {
+            return Err(private());
+        }
         let error: VerifierKeyError = error;
         let lines = std::fs::read_to_string(text).map_err(|_no_file| {
             refused(format!("{error}, and it names no file"))
                 .next("give what `chaperone audit vkey` prints, or a file of it")
         })?;
+        if is_private(&lines) {
+            return Err(private());
+        }
         let before = keys.len();
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             keys.push(line.parse().map_err(|error: VerifierKeyError| refused(format!("in the file: {error}")))?);

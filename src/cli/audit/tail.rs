@@ -4,27 +4,29 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
 use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::folder;
+use super::{folder, line::short};
 use crate::{
-    audit::{Filter, Reader, StoredRecord, records},
+    audit::{Filter, Reader, StoredRecord, export::Format, query::Found, records},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
         failure::Failure,
+        output::say,
     },
-    domain::{Record, RecordKind},
+    domain::Record,
 };
 
 const AFTER: &str = "\
 Examples:
   chaperone audit tail -f /var/lib/chaperone/audit
-  chaperone audit tail --since 2026-03-10T00:00:00Z --tail 20
+  chaperone audit tail -f -o ocsf --tail 0 | your-collector
 
 Exit codes:
   0  done
@@ -70,11 +72,16 @@ enum RecordFormat {
     Jsonl,
     /// A short line for people
     Pretty,
+    /// OCSF 1.8 API Activity, one JSON object a line: for a collector
+    Ocsf,
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let dir = folder(args.dir.as_ref(), &args.config, context)?;
     let last = print_stored(args, &dir)?;
+    if let (Some(id), true) = (&args.lookup, last.is_empty()) {
+        say(format_args!("no record in {} is of decision, request or receipt {id}", dir.display()));
+    }
     if args.follow {
         context.block_on(follow(args, &dir, last))??;
     }
@@ -152,6 +159,8 @@ fn remember(printed: &mut Printed, record: &StoredRecord) {
 /// Prints records as they come, until Ctrl-C or until nobody reads.
 async fn follow(args: &Args, dir: &Path, mut printed: Printed) -> Result<(), Failure> {
     let mut reader = Reader::open(dir).map_err(unread)?;
+    // One listener for the whole time: a Ctrl-C that came while records are printed must not be lost.
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
         while let Some(record) = reader.next_record().map_err(unread)? {
             let is_known = printed.iter().any(|(writer, seq)| *writer == record.writer && *seq >= record.seq);
@@ -165,7 +174,7 @@ async fn follow(args: &Args, dir: &Path, mut printed: Printed) -> Result<(), Fai
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _interrupted = tokio::signal::ctrl_c() => return Ok(()),
+            _interrupted = &mut interrupted => return Ok(()),
         }
     }
 }
@@ -194,38 +203,27 @@ fn instant(record: &StoredRecord) -> Option<Timestamp> {
 
 /// Prints one record; false when nobody reads any more.
 fn print_record(format: RecordFormat, record: &StoredRecord) -> Result<bool, Failure> {
-    let line = match (format, parsed(record)) {
-        (RecordFormat::Pretty, Some(parsed)) => short(record, &parsed).into_bytes(),
-        (RecordFormat::Pretty, None) | (RecordFormat::Jsonl, _) => record.line.clone(),
+    let mut line = match (format, parsed(record)) {
+        (RecordFormat::Pretty, Some(parsed)) => short(record.seq, &parsed).into_bytes(),
+        (RecordFormat::Ocsf, Some(parsed)) => ocsf(record, &parsed)?,
+        (RecordFormat::Pretty | RecordFormat::Ocsf, None) | (RecordFormat::Jsonl, _) => record.line.clone(),
     };
+    line.push(b'\n');
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(&line).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+    match stdout.write_all(&line).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::of(Exit::CannotRun, &error).because("the records cannot be written to stdout")),
     }
 }
 
-/// `2026-03-10T15:00:00Z  #12  deny no_assignment  User/ana read Client/C4`.
-fn short(stored: &StoredRecord, record: &Record) -> String {
-    let decision = record.decision.map_or_else(|| kind(record.kind), |decision| decision.as_str());
-    let reason = record.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default();
-    let who = record.principal.as_ref().map(|who| format!("{}/{}", who.kind, who.id)).unwrap_or_default();
-    let action = record.action.as_deref().unwrap_or_default();
-    let on = record.resource.as_ref().map(|on| format!("{}/{}", on.kind, on.id)).unwrap_or_default();
-    format!("{}  #{}  {decision}{reason}  {who} {action} {on}", record.at, stored.seq).trim_end().to_owned()
-}
-
-const fn kind(kind: RecordKind) -> &'static str {
-    match kind {
-        RecordKind::Decision => "decision",
-        RecordKind::Outcome => "outcome",
-        RecordKind::Grant => "grant",
-        RecordKind::Review => "review",
-        RecordKind::Admin => "admin",
-        RecordKind::Policy => "policy",
-        RecordKind::System => "system",
-    }
+fn ocsf(stored: &StoredRecord, record: &Record) -> Result<Vec<u8>, Failure> {
+    let (writer, line) = (std::sync::Arc::clone(&stored.writer), stored.line.clone());
+    let found = Found { at: record.at, writer, seq: stored.seq, line };
+    let mut row = Vec::new();
+    Format::Ocsf.row(&found, &mut row).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+    row.pop();
+    Ok(row)
 }
 
 fn unread(error: crate::audit::ReadError) -> Failure {

@@ -154,16 +154,27 @@ fn moving(dir: &Path) -> ProgressBar {
 /// One line for a whole trail; for a damaged one the first bad record, and what is still good.
 fn words(report: &Report, dir: &Path) -> String {
     match report.first_bad() {
+        Some(finding) if finding.problem == "unsigned" => unsigned(report, finding),
         Some(finding) => damage(report, finding, dir),
         None => whole(report),
     }
 }
 
+/// Nothing is damaged, and yet the key that was given vouches for nothing.
+fn unsigned(report: &Report, finding: &Finding) -> String {
+    format!(
+        "{}\nthat is as good as the folder's own word: was this trail written without `audit.key_file`, or were its \
+         checkpoints taken out?\n{}",
+        finding.detail,
+        whole(report)
+    )
+}
+
 fn whole(report: &Report) -> String {
     let segments: usize = report.writers.iter().map(|writer| writer.segments).sum();
     let chain = match report.verdict {
-        Verdict::Whole | Verdict::Damaged => "chain whole",
-        Verdict::Open => "chain whole up to an open end",
+        Verdict::Whole | Verdict::Damaged if report.open_ends.is_empty() => "chain whole",
+        Verdict::Whole | Verdict::Damaged | Verdict::Open => "chain whole up to an open end",
     };
     let encrypted: u64 = report.writers.iter().map(|writer| writer.encrypted_frames).sum();
     let encrypted = if encrypted > 0 {
@@ -228,6 +239,7 @@ fn signatures(report: &Report) -> String {
             )
         }
         Signatures::Verified => format!("{} signed and whole", plural_u64(checkpoints, "checkpoint")),
+        Signatures::Bad if checkpoints == 0 => "signatures: none".to_owned(),
         Signatures::Bad => "signatures not whole".to_owned(),
     }
 }

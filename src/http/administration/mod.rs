@@ -89,12 +89,17 @@ pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits
     }
 }
 
+/// The tenant that a person says to be in.
+pub(super) fn tenant(actor: &Actor) -> Result<&str, ApiError> {
+    let tenant = actor.session.get("tenant").and_then(Json::as_str);
+    let missing = "say which organization: `tenant=…` in `Chaperone-Session`";
+    tenant.ok_or_else(|| ApiError::new(Code::Malformed, missing))
+}
+
 impl Errand {
     /// The tenant that the person works in: lists are of one tenant.
     fn tenant(&self) -> Result<&str, ApiError> {
-        let tenant = self.actor.session.get("tenant").and_then(Json::as_str);
-        let missing = "say which organization: `tenant=…` in `Chaperone-Session`";
-        tenant.ok_or_else(|| ApiError::new(Code::Malformed, missing))
+        tenant(&self.actor)
     }
 
     fn query(&self) -> Result<Query, ApiError> {

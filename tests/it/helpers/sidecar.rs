@@ -190,11 +190,15 @@ impl<S: Patient> Asker<S> {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> std::io::Result<Told> {
-        self.exchange("GET", path, "")
+        self.exchange("GET", path, "", &[])
+    }
+
+    pub(crate) fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Told> {
+        self.exchange("GET", path, "", headers)
     }
 
     pub(crate) fn post(&mut self, path: &str, body: &Json) -> std::io::Result<Told> {
-        self.exchange("POST", path, &body.to_string())
+        self.exchange("POST", path, &body.to_string(), &[])
     }
 
     /// Asks one question of `POST /access/v1/evaluation`. An error when the other end is gone before the whole answer came.
@@ -202,13 +206,14 @@ impl<S: Patient> Asker<S> {
         self.post("/access/v1/evaluation", question)
     }
 
-    fn exchange(&mut self, method: &str, path: &str, body: &str) -> std::io::Result<Told> {
+    fn exchange(&mut self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> std::io::Result<Told> {
+        let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let token = match self.token.as_str() {
             "" => String::new(),
             token => format!("authorization: Bearer {token}\r\n"),
         };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{token}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{token}{more}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.write_all(request.as_bytes())?;

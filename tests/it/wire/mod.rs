@@ -264,6 +264,7 @@ fn admin(authorizing: &Authorizing) -> AdminApi {
         admin: authorizing.admin(None),
         is_asserted: true,
         limits: Arc::new(Limits::default()),
+        trail: None,
         health: Some(Arc::new(HealthApi::new(clock, Arc::new(readiness), metrics))),
     }
 }

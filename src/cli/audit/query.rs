@@ -1,0 +1,123 @@
+//! `chaperone audit query`: the records of a question, page by page.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::{filters::FilterArgs, folder, line::short};
+use crate::{
+    audit::query::{self, Cursor, FolderRecords, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
+    cli::{
+        context::{ConfigArgs, Context},
+        exit::Exit,
+        failure::Failure,
+        output::{print, print_bytes, say},
+    },
+};
+
+const AFTER: &str = "\
+Examples:
+  chaperone audit query --client C1 --decision deny --from 2026-03-10T00:00:00Z
+  chaperone audit query /var/lib/chaperone/audit --principal ana --limit 20 -o json
+
+Exit codes:
+  0  done, also when nothing was found
+  1  could not run
+  2  a filter or cursor is none
+  6  the trail is damaged; what is whole was printed
+
+Rows come in the order of instant, writer and number. A page names the cursor of the next one, which goes on in
+what was there when the first page was asked for, however many records come meanwhile. This reads files: unlike
+the operators' interface (GET /admin/v1/decisions) it records nothing of the reading.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// Folder of the trail [default: the configured one]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    filters: FilterArgs,
+    /// At most so many records, up to 1000
+    #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT)]
+    limit: usize,
+    /// Go on behind an earlier page
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t)]
+    output: PageFormat,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum PageFormat {
+    /// A short line for each
+    #[default]
+    Pretty,
+    /// The stored records, and the next page's cursor
+    Json,
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let query = args.filters.query()?;
+    if !(1..=PAGE_MAX).contains(&args.limit) {
+        return Err(Failure::new(Exit::Usage, format!("--limit must be from 1 to {PAGE_MAX}"))
+            .next("for more, go on with the cursor that a page names, or use `chaperone audit export`"));
+    }
+    let after = match &args.cursor {
+        None => None,
+        Some(text) => Some(Cursor::decode(text, &query, None).map_err(|error| {
+            Failure::new(Exit::Usage, format!("--cursor {error}")).next("give the one that the page before named")
+        })?),
+    };
+    let dir = folder(args.dir.as_ref(), &args.config, context)?;
+    let source = FolderRecords::once(&dir);
+    let page = context.block_on(query::page(&source, query.clone(), after, args.limit))?.map_err(|e| unread(&e))?;
+    let next = page.next.as_ref().map(|next| next.encode(&query, None));
+    match args.output {
+        PageFormat::Json => {
+            let mut json = page.to_json(next.as_deref());
+            json.push(b'\n');
+            print_bytes(&json)?;
+        }
+        PageFormat::Pretty => show(&page, next.as_deref())?,
+    }
+    whole(page.lost.as_deref(), &dir)
+}
+
+/// Readers go on behind damage; a reader of what they print must not take it for all there is.
+pub(super) fn whole(lost: Option<&str>, dir: &Path) -> Result<Exit, Failure> {
+    match lost {
+        None => Ok(Exit::Done),
+        Some(lost) => Err(Failure::new(Exit::TrailBroken, format!("record {lost} is damaged or missing"))
+            .at(dir.display().to_string())
+            .next("`chaperone audit verify` says what else is")),
+    }
+}
+
+fn show(page: &Page, next: Option<&str>) -> Result<(), Failure> {
+    if page.records.is_empty() {
+        say("no record is like that");
+        return Ok(());
+    }
+    let lines = page.records.iter().map(|found| match found.record() {
+        Some(record) => short(found.seq, &record),
+        None => String::from_utf8_lossy(&found.line).into_owned(),
+    });
+    print(lines.collect::<Vec<_>>().join("\n"))?;
+    if let Some(next) = next {
+        say(format_args!("there are more: --cursor {next}"));
+    }
+    Ok(())
+}
+
+pub(super) fn unread(error: &QueryError) -> Failure {
+    let failure = Failure::of(Exit::CannotRun, error);
+    match error {
+        QueryError::TooMany(_) => failure.next("give --from and --to, or another filter"),
+        QueryError::CursorGone(_) | QueryError::Gone { .. } => failure.next("ask again from the start"),
+        QueryError::Io { .. } | QueryError::Unfinished { .. } | QueryError::Source(_) => failure,
+    }
+}

@@ -27,7 +27,7 @@ use crate::{
 /// Places of records that are remembered from the first look at segments, so that they need no second one.
 const HITS_KEPT_MAX: usize = 200_000;
 /// Records of one stretch of time that are put in order at once. Each takes 72 bytes.
-const HITS_MAX: usize = 8_000_000;
+const HITS_MAX: usize = 2_000_000;
 /// What the words of all digests may take in memory.
 const WORDS_BYTES_MAX: usize = 32 * 1024 * 1024;
 

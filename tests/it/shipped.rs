@@ -265,12 +265,14 @@ fn a_full_disk_hands_over_to_the_store_and_without_both_nothing_is_answered() {
     for n in 0..64 {
         long["context"][format!("{n:060}")] = true.into();
     }
-    wait_for("every answer waits for the store", || {
+    // As long as it takes: a loaded machine fills a disk slowly.
+    let is_remote = (0..600).any(|_| {
         let told = asker.ask(&long).unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
         receipts.push(told.receipt());
-        (tier_of(&told) == "remote").then_some(())
+        tier_of(&told) == "remote"
     });
+    assert!(is_remote, "every answer waits for the store");
     server.stop();
     wait_for("nothing is answered", || (asker.ask(&ana_reads()).unwrap().status == 503).then_some(()));
     wait_for("it is not ready", || (sidecar.doors().probe("/readyz").status == 503).then_some(()));

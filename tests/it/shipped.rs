@@ -219,6 +219,36 @@ fn an_end_without_the_store_is_exit_1_with_the_number_that_stays_behind() {
     assert_eq!(report["records"], sidecar.records().len());
 }
 
+#[test]
+fn a_database_that_is_killed_again_and_again_holds_each_record_once() {
+    let server = Postgres::start();
+    let Shipping { sidecar, auditor, _world } = Shipping::to(&server, "strict: true");
+    let mut sidecar = sidecar.started();
+    let mut asker = sidecar.doors().unix();
+    let mut ask = |count| {
+        (0..count).for_each(|_| assert_eq!(asker.ask(&ana_reads()).unwrap().status, 200));
+    };
+    for round in 0..5 {
+        let before = shipped(&sidecar);
+        ask(10);
+        wait_for("something is shipped", || (shipped(&sidecar) > before).then_some(()));
+        // While it works, and at another moment each time.
+        ask(round * 3);
+        server.kill();
+        ask(15);
+        server.restart();
+    }
+    let waiting = lag(&sidecar);
+    let began = std::time::Instant::now();
+    wait_for("nothing waits", || (lag(&sidecar) == 0).then_some(()));
+    println!("{waiting} records waited, shipped in {:?}", began.elapsed());
+    assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
+    let whole = verified(&auditor);
+    assert_eq!(whole.code, Some(0), "{}{}", whole.stdout, whole.stderr);
+    let report: Json = serde_json::from_str(&whole.stdout).unwrap();
+    assert_eq!(report["records"], sidecar.records().len());
+}
+
 /// A file system that has room for one segment, for as long as it lives.
 struct Tiny(PathBuf);
 
@@ -265,12 +295,14 @@ fn a_full_disk_hands_over_to_the_store_and_without_both_nothing_is_answered() {
     for n in 0..64 {
         long["context"][format!("{n:060}")] = true.into();
     }
-    wait_for("every answer waits for the store", || {
+    // As long as it takes: a loaded machine fills a disk slowly.
+    let is_remote = (0..600).any(|_| {
         let told = asker.ask(&long).unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
         receipts.push(told.receipt());
-        (tier_of(&told) == "remote").then_some(())
+        tier_of(&told) == "remote"
     });
+    assert!(is_remote, "every answer waits for the store");
     server.stop();
     wait_for("nothing is answered", || (asker.ask(&ana_reads()).unwrap().status == 503).then_some(()));
     wait_for("it is not ready", || (sidecar.doors().probe("/readyz").status == 503).then_some(()));

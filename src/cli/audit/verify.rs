@@ -25,7 +25,6 @@ use crate::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone audit verify ./copy -o json
   chaperone audit verify --store postgres://auditor@db/ehr --key trail.vkey
   chaperone audit verify --key trail.vkey --checkpoints /mnt/elsewhere/checkpoints
 

@@ -17,6 +17,10 @@ pub mod engine;
 pub mod entities;
 pub mod http;
 pub mod lifecycle;
+#[cfg(test)]
+#[path = "../tests/it/helpers/postgres.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod postgres_server;
 pub mod store;
 pub mod telemetry;
 pub mod watch;

@@ -106,6 +106,7 @@ pub struct AuditDurability {
 
 impl AuditConfig {
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
+        let (ship, ship_url, keep_local_hours) = Self::read_shipping(s);
         let audit = Self {
             dir: s.path("dir", "/var/lib/chaperone/audit", "Folder of the trail; one process at a time writes there."),
             durability: s.section(
@@ -146,23 +147,9 @@ impl AuditConfig {
             ),
             key_file: s.optional_path("key_file", "The Ed25519 key that signs checkpoints (`audit keygen`)."),
             checkpoints_dir: s.optional_path("checkpoints_dir", "A folder elsewhere that gets every checkpoint too."),
-            ship: s.choice(
-                "ship",
-                AuditShip::Off,
-                &[("off", AuditShip::Off), ("store", AuditShip::Store)],
-                "Whether each record goes to a database as well.",
-            ),
-            ship_url: s.secret(
-                "ship_url",
-                "ship_url_file",
-                "Another address, as of a role that may append alone; by default that of `sources.store`.",
-            ),
-            keep_local_hours: s.number(
-                "keep_local_hours",
-                72,
-                0..=87_600,
-                "Hours that a sealed segment stays in the folder though store and checkpoint hold it.",
-            ),
+            ship,
+            ship_url,
+            keep_local_hours,
         };
         audit.check_shipping(s);
         if audit.segment_bytes > audit.quota_bytes {
@@ -185,6 +172,27 @@ impl AuditConfig {
             );
         }
         audit
+    }
+
+    fn read_shipping(s: &mut Section<'_, '_>) -> (AuditShip, Option<Secret>, u64) {
+        let ship = s.choice(
+            "ship",
+            AuditShip::Off,
+            &[("off", AuditShip::Off), ("store", AuditShip::Store)],
+            "Whether each record goes to a database as well.",
+        );
+        let url = s.secret(
+            "ship_url",
+            "ship_url_file",
+            "Another address, as of a role that may append alone; by default that of `sources.store`.",
+        );
+        let keep_local_hours = s.number(
+            "keep_local_hours",
+            72,
+            0..=87_600,
+            "Hours that a sealed segment stays in the folder though store and checkpoint hold it.",
+        );
+        (ship, url, keep_local_hours)
     }
 
     fn check_shipping(&self, s: &mut Section<'_, '_>) {

@@ -8,6 +8,7 @@
 //! [`Value`]s to it: nothing that a caller says becomes text of a statement.
 
 mod error;
+mod guard;
 mod migration;
 mod pool;
 mod rights;

@@ -1,13 +1,9 @@
 //! The store on both databases.
 
-#[path = "../../tests/it/helpers/postgres.rs"]
-#[expect(dead_code, reason = "the integration tests use more of it")]
-pub(super) mod server;
-
 use jiff::Timestamp;
 
-use self::server::Postgres;
 use super::*;
+use crate::postgres_server::Postgres;
 
 pub(super) fn now() -> Timestamp {
     "2026-03-10T15:00:00Z".parse().unwrap()

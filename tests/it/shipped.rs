@@ -30,7 +30,6 @@ fn on_file(path: &Path, sql: &str) -> Vec<Vec<Option<String>>> {
     })
 }
 
-#[expect(clippy::disallowed_types, reason = "the tests' own text")]
 fn statement(sql: &str) -> sqlx::SqlStr {
     use sqlx::SqlSafeStr as _;
     sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str()
@@ -146,6 +145,10 @@ impl Shipping {
         let done = Ended::of(&mut install);
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
         assert!(done.stdout.contains("role ships_trails may append to the trail and nothing else"), "{}", done.stdout);
+        let mut doctor = chaperone();
+        let examined = Ended::of(doctor.args(["db", "doctor", "--config"]).arg(sidecar.config_file()));
+        assert_eq!(examined.code, Some(0), "{}{}", examined.stdout, examined.stderr);
+        assert!(examined.stdout.contains("store: the trail is whole"), "{}", examined.stdout);
         Self { sidecar, auditor: format!("postgres://reads_trails@{place}"), _world: world }
     }
 }
@@ -262,12 +265,14 @@ fn a_full_disk_hands_over_to_the_store_and_without_both_nothing_is_answered() {
     for n in 0..64 {
         long["context"][format!("{n:060}")] = true.into();
     }
-    wait_for("every answer waits for the store", || {
+    // As long as it takes: a loaded machine fills a disk slowly.
+    let is_remote = (0..600).any(|_| {
         let told = asker.ask(&long).unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
         receipts.push(told.receipt());
-        (tier_of(&told) == "remote").then_some(())
+        tier_of(&told) == "remote"
     });
+    assert!(is_remote, "every answer waits for the store");
     server.stop();
     wait_for("nothing is answered", || (asker.ask(&ana_reads()).unwrap().status == 503).then_some(()));
     wait_for("it is not ready", || (sidecar.doors().probe("/readyz").status == 503).then_some(()));

@@ -16,7 +16,8 @@ use super::{
     output::say,
 };
 use crate::{
-    config::{AuditShip, Config, Database},
+    app,
+    config::{Config, Database},
     domain::mapping::Source,
     engine::Bundle,
     entities::{FeedDatabase, InstallError, Place},
@@ -87,8 +88,9 @@ struct Found {
 struct StorePlace {
     url: String,
     owner_url: String,
-    /// The trail is shipped into it, or into the database that the options name.
-    has_trail: bool,
+    /// Where the trail is shipped to, if that is a PostgreSQL, and whether it says so by an address of its own.
+    trail_url: Option<String>,
+    has_own_trail_url: bool,
 }
 
 impl Meant {
@@ -105,8 +107,9 @@ impl Meant {
             let url = configured.url.expose().to_owned();
             if is_meant && source == Source::Store {
                 let owner_url = self.url.clone().unwrap_or_else(|| url.clone());
-                let has_trail = config.audit.ship == AuditShip::Store && configured.database == Database::Postgres;
-                store = Some(StorePlace { url: url.clone(), owner_url, has_trail });
+                let trail_url = app::shipping_address(&config).filter(|url| url.starts_with("postgres"));
+                let has_own_trail_url = config.audit.ship_url.is_some();
+                store = Some(StorePlace { url: url.clone(), owner_url, trail_url, has_own_trail_url });
             }
             if configured.database != Database::Postgres {
                 if is_meant && source == Source::App {

@@ -22,23 +22,29 @@ struct Task<'a> {
 pub(super) fn install(store: &StorePlace, roles: &Roles, mode: Mode, context: &Context<'_>) -> Result<bool, Failure> {
     let tables = Task {
         url: &store.owner_url,
-        what: "tables",
+        what: "schema",
         part: Part::Tables,
         roles: roles.role.iter().map(|role| (role.as_str(), Right::WriteTables)).collect(),
     };
     let appends = roles.trail_role.iter().map(|role| (role.as_str(), Right::AppendTrail));
     let reads = roles.auditor_role.iter().map(|role| (role.as_str(), Right::ReadTrail));
     let trail = Task {
-        url: roles.trail_url.as_deref().unwrap_or(&store.owner_url),
+        url: roles.trail_url.as_deref().or(store.own_trail_url()).unwrap_or(&store.owner_url),
         what: "trail",
         part: Part::Trail,
         roles: appends.chain(reads).collect(),
     };
     let needs_tables = tables.run(mode, context)?;
-    if store.has_trail || !trail.roles.is_empty() || roles.trail_url.is_some() {
+    if store.trail_url.is_some() || !trail.roles.is_empty() || roles.trail_url.is_some() {
         trail.run(mode, context)?;
     }
     Ok(needs_tables)
+}
+
+impl StorePlace {
+    fn own_trail_url(&self) -> Option<&str> {
+        self.trail_url.as_deref().filter(|_| self.has_own_trail_url)
+    }
 }
 
 impl Task<'_> {
@@ -93,21 +99,34 @@ impl Task<'_> {
     }
 }
 
-/// Says whether the tables are up to date.
+/// Says whether the tables are up to date, and whether the shipped trail is still kept from being changed.
 pub(super) fn examine(store: &StorePlace, context: &Context<'_>) -> Result<bool, Failure> {
-    let work = async {
-        let opened = Store::open(&store.url, StoreOptions::default())?;
-        let checked = opened.check(&[Part::Tables]).await;
-        opened.close().await;
-        checked
+    let has_tables = examine_one(&store.url, "schema", Part::Tables, context)?;
+    let has_trail = match &store.trail_url {
+        Some(url) => examine_one(url, "trail", Part::Trail, context)?,
+        None => true,
     };
-    match context.block_on(work)? {
-        Ok(()) => print(format_args!("{} store: the tables are up to date", "✓".green().bold())).map(|()| true),
-        Err(error @ (StoreError::Unmigrated { .. } | StoreError::Changed { .. })) => {
-            print(format_args!("{} store: {error}", "✗".red().bold())).map(|()| false)
-        }
-        Err(error) => Err(failed(&error)),
+    Ok(has_tables && has_trail)
+}
+
+fn examine_one(url: &str, what: &str, part: Part, context: &Context<'_>) -> Result<bool, Failure> {
+    let work = async {
+        let opened = Store::open(url, StoreOptions::default())?;
+        opened.check(&[part]).await?;
+        let unguarded = if part == Part::Trail { opened.unguarded().await? } else { Vec::new() };
+        opened.close().await;
+        Ok(unguarded)
+    };
+    let problems = match context.block_on(work)? {
+        Ok(problems) => problems,
+        Err(error @ (StoreError::Unmigrated { .. } | StoreError::Changed { .. })) => vec![error.to_string()],
+        Err(error) => return Err(failed(&error)),
+    };
+    if problems.is_empty() {
+        print(format_args!("{} store: the {what} is whole", "✓".green().bold()))?;
     }
+    problems.iter().try_for_each(|problem| print(format_args!("{} store: {problem}", "✗".red().bold())))?;
+    Ok(problems.is_empty())
 }
 
 fn failed(error: &StoreError) -> Failure {
@@ -116,7 +135,7 @@ fn failed(error: &StoreError) -> Failure {
         StoreError::Scheme { .. } | StoreError::Url(_) => failure.next("as postgres://owner@db/ehr"),
         StoreError::Away { .. } => failure.next("start it, or mend `sources.store` or --url; nothing was changed"),
         StoreError::Migration { .. } | StoreError::Refused { .. } => failure.next(
-            "nothing was changed; give --url of a role that owns the tables and may create in their schema, or hand what --dry-run prints to its owner",
+            "nothing was changed; give --url of a role that owns the tables and may create in their schema (--trail-url for the trail), or hand what --dry-run prints to its owner",
         ),
         StoreError::Unreadable { .. } | StoreError::Unmigrated { .. } | StoreError::Changed { .. } => {
             failure.next("nothing was changed")

@@ -114,7 +114,7 @@ async fn begin(transaction: &mut Transaction, writer: &str, header: &ShippedHead
     let mut alarm = None;
     if let Some(prev) = prev {
         let name = Value::from(&prev.writer);
-        if transaction.row(CLONED, &[name.clone()]).await?.is_some() {
+        if transaction.row(CLONED, std::slice::from_ref(&name)).await?.is_some() {
             alarm = Some("cloned: another writer names the same predecessor".to_owned());
         } else if prev.clean && transaction.row(RESTORED, &[name, number(prev.seq)]).await?.is_some() {
             alarm = Some("restored: more is held of its predecessor than it found".to_owned());

@@ -7,12 +7,15 @@ use sha2::{Digest, Sha256};
 use super::{
     super::{
         error::StoreError,
-        tests::{MAKING, now, server::Postgres},
+        tests::{MAKING, now},
         transaction::Sql,
     },
     *,
 };
-use crate::domain::{IndexRow, ShippedNote, ShippedPredecessor};
+use crate::{
+    domain::{IndexRow, ShippedNote, ShippedPredecessor},
+    postgres_server::Postgres,
+};
 
 const WRITER: &str = "0199aaaa-0000-7000-8000-000000000001";
 
@@ -93,7 +96,7 @@ impl Made {
 
 fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
     IndexRow {
-        month: at[..7].to_owned(),
+        month: at.chars().take(7).collect(),
         seq,
         frame,
         at: at.to_owned(),
@@ -243,6 +246,35 @@ async fn what_is_held_is_not_changed_even_by_its_owner() {
         }
         let held = store.append(WRITER, None, &[made.frame(&[MARCH])]).await.unwrap();
         assert_eq!((held.frame, held.seq), (3, 2), "appending goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_was_disabled_or_dropped_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [("DROP TRIGGER audit_frame_delete", "audit_frame_delete of the trail is missing")];
+    for (url, changes) in [
+        (format!("sqlite://{}/t.db", folder.path().display()), &changes[..]),
+        (
+            Postgres::shared().demo().1,
+            &[
+                ("ALTER TABLE audit_record_2026_03 DISABLE TRIGGER audit_keep_all", "audit_record_2026_03 is disabled"),
+                ("DROP TRIGGER audit_onwards ON audit_writer", "audit_onwards of audit_writer is missing"),
+            ][..],
+        ),
+    ] {
+        let store = TrailStore::open(&url, MAKING).unwrap();
+        store.store.install(&[Part::Trail], now()).await.unwrap();
+        let mut made = Made::new(WRITER, None);
+        store.append(WRITER, Some(&made.header.clone()), &[made.frame(&[MARCH])]).await.unwrap();
+        assert_eq!(store.store.unguarded().await.unwrap(), Vec::<String>::new());
+        for (change, words) in changes {
+            let mut transaction = store.store.begin().await.unwrap();
+            transaction.run(Sql::both(change), &[]).await.unwrap();
+            transaction.commit().await.unwrap();
+            let found = store.store.unguarded().await.unwrap();
+            assert!(found.iter().any(|problem| problem.contains(words)), "{found:?}");
+        }
     }
 }
 

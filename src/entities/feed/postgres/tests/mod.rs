@@ -1,9 +1,5 @@
 //! The feed against a real PostgreSQL.
 
-#[path = "../../../../../tests/it/helpers/postgres.rs"]
-#[expect(dead_code, reason = "the integration tests use more of it")]
-mod server;
-
 mod derived;
 mod polled;
 mod servers;
@@ -13,7 +9,6 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 
-use self::server::Postgres;
 use super::{
     FeedDatabase, FeedTask, InstallError, Installed, Listener, Mode, Notify, PostgresConnect, PostgresFeed,
     PostgresOptions, Watched, Watching, install, sql::statement,
@@ -25,6 +20,7 @@ use crate::{
         feed::{Connect as _, Feed as _, FeedError},
         fresh::{Changed, ChangedFact},
     },
+    postgres_server::Postgres,
 };
 
 const STALENESS: Duration = Duration::from_secs(8);

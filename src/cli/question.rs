@@ -37,7 +37,8 @@ pub(super) struct QuestionArgs {
     /// What to do when only some fields are allowed
     #[arg(long, value_enum)]
     pub(super) mode: Option<ModeArg>,
-    /// The context as a JSON object
+    /// The context as a JSON object: without a session most policies deny. For example
+    /// '{"session":{"mfa":true,"idle_seconds":12,"age_seconds":900}}'
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub(super) context: Option<serde_json::Map<String, serde_json::Value>>,
     /// Ask this running sidecar; without it, and without --socket, the decision is simulated and not recorded

@@ -111,7 +111,7 @@ impl Admin {
     }
 }
 
-fn request(actor: &Actor, plea: &Plea) -> Option<Request> {
+pub(super) fn request(actor: &Actor, plea: &Plea) -> Option<Request> {
     let mut context = Map::new();
     context.insert("session".to_owned(), Json::Object(actor.session.clone()));
     Some(Request {

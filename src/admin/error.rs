@@ -3,7 +3,7 @@
 use crate::{
     audit::AppendError,
     authorize::AuthorizeError,
-    domain::{Reason, grant::Illegal, review::Unreviewable},
+    domain::{NotNow, Reason, grant::Illegal, review::Unreviewable},
     store::StoreError,
 };
 
@@ -20,6 +20,11 @@ pub enum AdminError {
     Unknown(&'static str),
     #[error(transparent)]
     Illegal(#[from] Illegal),
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// Another program keeps these rows, or nothing reads ours.
+    #[error("{what} are not kept here: {owner}")]
+    Elsewhere { what: &'static str, owner: String },
     #[error(transparent)]
     Unreviewable(#[from] Unreviewable),
     #[error("it was changed since it was read")]

@@ -1,4 +1,4 @@
-//! Changes to what decides: grants and their reviews, and a frame for every other one.
+//! Changes to what decides: grants and their reviews; assignments and other rights; a frame for every other one.
 //!
 //! There is one way to change anything here. [`Admin::ask`] has the policies decide, and gives a [`Permitted`] or a
 //! refusal; [`Admin::change`] takes that permit and a [`Change`], and does it: the change and its record stand together or
@@ -18,6 +18,7 @@ mod intents;
 mod once;
 mod reading;
 pub mod reviews;
+pub mod rights;
 mod version;
 
 use std::sync::{Arc, Mutex};

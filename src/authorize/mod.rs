@@ -5,7 +5,7 @@
 mod batch;
 mod record;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use batch::Held;
 
@@ -13,10 +13,11 @@ use crate::{
     audit::{AppendError, Recorded, Trail},
     clock::Clock,
     domain::{
-        Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, record::code_word, request::Caller,
+        Cell, Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, mapping::Attribute,
+        projection, record::code_word, request::Caller,
     },
     engine::{Bundle, live::Live, question::Question},
-    entities::{Asking, Facts, Hold, Trust},
+    entities::{Asking, Facts, FactsError, Hold, Trust},
     telemetry::{CacheUse, Chain, Metrics},
 };
 
@@ -27,6 +28,8 @@ pub enum AuthorizeError {
     NoBundle,
     #[error("the record of the decision could not be written")]
     Unrecorded(#[source] AppendError),
+    #[error("a fact could not be read")]
+    Unread(#[from] FactsError),
 }
 
 /// Why an outcome was not taken.
@@ -144,6 +147,40 @@ impl Authorizer {
         let asking = asking(&question, now);
         let gathered = self.facts.gathered(&bundle.mapping, &bundle.plan(&question), &asking, Trust::Feed).await;
         gathered.is_ok_and(|gathered| bundle.finds(&question, &gathered.slice, now))
+    }
+
+    /// What would be said to `request`. For changes that want to know whether a thing they name is there and whose it is;
+    /// no answer, so that nothing is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorizeError::NoBundle`].
+    pub async fn supposes(&self, request: &Request) -> Result<Evaluation, AuthorizeError> {
+        let bundle = self.live.current().ok_or(AuthorizeError::NoBundle)?;
+        Ok(self.evaluate(&bundle, request, Trust::Feed).await.evaluation)
+    }
+
+    /// The cell behind an attribute of one entity, as the mapping reads it: `None` where the mapping has no such attribute
+    /// of a column, there is no such entity, or its cell is null.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorizeError::NoBundle`]; [`AuthorizeError::Unread`]: the database cannot be read now.
+    pub async fn fact(&self, kind: &Arc<str>, id: &str, attribute: &str) -> Result<Option<Cell>, AuthorizeError> {
+        let bundle = self.live.current().ok_or(AuthorizeError::NoBundle)?;
+        let attribute = bundle.mapping.entity(kind).and_then(|mapping| mapping.attributes.get(attribute));
+        let Some(Attribute::Column { column, .. }) = attribute else { return Ok(None) };
+        let Ok(uid) = projection::uid(kind, id) else { return Ok(None) };
+        let asking = Asking {
+            principal: uid.clone(),
+            resource: uid.clone(),
+            now: self.clock.now(),
+            said_tenant: None,
+            asserted: BTreeMap::new(),
+        };
+        let gathered = self.facts.gathered(&bundle.mapping, &Arc::default(), &asking, Trust::Feed).await?;
+        let cell = gathered.slice.present(&uid).and_then(|entity| entity.row.cells.get(*column).cloned());
+        Ok(cell.filter(|cell| *cell != Cell::Null))
     }
 
     async fn record(

@@ -3,9 +3,12 @@
 //! Nothing here performs I/O, awaits, or reads a clock. Cedar's value types are allowed, its evaluator is not:
 //! that is the work of `engine`. A room that needs a word of another room finds it here or not at all.
 
+pub mod assignment;
 pub mod evaluation;
 pub mod grant;
+mod local;
 pub mod mapping;
+mod not_now;
 pub mod outcome;
 pub mod plan;
 pub mod projection;
@@ -22,6 +25,8 @@ pub mod value;
 mod window;
 
 pub use evaluation::{Decision, Evaluation, Evidence, Fields, Obligation, PolicyEffect, PolicyRef, Remedy};
+pub use local::{next_midnight, zone_named};
+pub use not_now::NotNow;
 pub use outcome::{Disclosure, Outcome, OutcomeKind};
 pub use plan::{EntityPlan, SlicePlan};
 pub use reason::Reason;

@@ -132,16 +132,19 @@ impl AdminApi {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, ApiError> {
-        let (method, name) = path.method();
-        require_method(&arrival.method, &method, name)?;
+        let methods = path.methods();
+        if !methods.split(", ").any(|method| method == arrival.method.as_str()) {
+            return Err(ApiError::new(Code::MethodNotAllowed(methods), format!("only {methods} is answered here")));
+        }
         let actor = administration::actor(&parts.headers, arrival, self.is_asserted, &*self.clock)?;
         trace.decision_id = Some(actor.decision_id.clone());
-        let body = match method {
+        let body = match arrival.method {
             Method::POST => changes::body_or_nothing(&parts.headers, body, &self.limits).await?,
             _ => bytes::Bytes::new(),
         };
         let errand = Errand {
             actor,
+            method: arrival.method.clone(),
             path,
             uri: parts.uri.path().to_owned(),
             query: parts.uri.query().map(str::to_owned),

@@ -105,6 +105,10 @@ impl From<AdminError> for ApiError {
             }
             AdminError::Unknown(what) => Self::new(Code::NotFound, format!("there is no such {what}")),
             AdminError::Illegal(illegal) => Self::new(Code::Conflict, illegal.to_string()),
+            AdminError::NotNow(why) => Self::new(Code::Conflict, why.to_string()),
+            AdminError::Elsewhere { what, owner } => {
+                Self::new(Code::Conflict, format!("{what} are not kept here: {owner}"))
+            }
             AdminError::Unreviewable(step) => Self::new(Code::Conflict, step.to_string()),
             AdminError::Changed => Self::new(Code::Changed, "read it again: it was changed since"),
             AdminError::KeyUsed => Self::new(Code::KeyUsed, "give each change an `Idempotency-Key` of its own"),

@@ -197,6 +197,9 @@ impl From<AuthorizeError> for ApiError {
         match error {
             AuthorizeError::NoBundle => Self::new(Code::NotReady, "no policies are loaded yet").caused_by(error),
             AuthorizeError::Unrecorded(source) => source.into(),
+            AuthorizeError::Unread(_) => Self::new(Code::NotReady, "the facts cannot be read now")
+                .because(Reason::DATA_UNAVAILABLE)
+                .caused_by(error),
         }
     }
 }

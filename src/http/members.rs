@@ -1,9 +1,13 @@
 //! Members of a body that changes something: taken out one by one, each refusal with its place.
 
+use jiff::civil::Date;
 use serde_json::{Map, Value as Json};
 
 use super::error::{ApiError, Code};
 use crate::domain::Timestamp;
+
+/// Bytes of `2026-03-10`.
+const DATE_BYTES: usize = 10;
 
 /// What is left of an object. A member that nobody takes is refused by [`Members::end`]: in a change, a misspelt word must
 /// not pass for a default.
@@ -74,6 +78,29 @@ impl Members {
     pub(super) fn some_instant(&mut self, name: &str) -> Result<Timestamp, ApiError> {
         let expected = "must be an instant such as `2026-03-10T15:00:00Z`";
         self.some_word(name)?.parse().map_err(|_error| misfit(name, expected))
+    }
+
+    /// An instant that may be missing.
+    pub(super) fn instant(&mut self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        if self.given.contains_key(name) { self.some_instant(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A calendar date that may be missing.
+    pub(super) fn date(&mut self, name: &str) -> Result<Option<Date>, ApiError> {
+        // `Date` reads the date of a whole instant as well: a day is ten characters, or it is not one.
+        let read = |word: String| word.parse().ok().filter(|_| word.len() == DATE_BYTES);
+        self.word(name)?
+            .map(|word| read(word).ok_or_else(|| misfit(name, "must be a date such as `2026-03-10`")))
+            .transpose()
+    }
+
+    /// Yes or no, or nothing said.
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.given.swap_remove(name) {
+            None => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(misfit(name, "must be `true` or `false`")),
+        }
     }
 
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Json>>, ApiError> {

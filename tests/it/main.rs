@@ -34,6 +34,7 @@ mod properties;
 mod reading;
 mod receipts;
 mod reload;
+mod rights;
 mod shipped;
 mod verifiers;
 mod wire;

@@ -3,6 +3,7 @@
 //! A call comes as an [`Errand`]: the person behind it, the method, the path behind `/admin/v1`, the query, the body. The
 //! files here read it and call `admin/`; another thing to administer is one more file and one more line in [`route`].
 
+mod assignments;
 mod grants;
 mod person;
 mod query;
@@ -19,6 +20,7 @@ use super::{
     Limits, changes,
     error::{ApiError, Code},
     json,
+    members::Members,
     serve::Answer,
 };
 use crate::admin::{Actor, Admin, Once, Version};
@@ -28,6 +30,7 @@ pub(super) use person::actor;
 /// The things that are administered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Thing {
+    Assignments,
     Grants,
     Reviews,
 }
@@ -43,6 +46,7 @@ pub(super) struct Path {
 /// One call of an administrator.
 pub(super) struct Errand {
     pub(super) actor: Actor,
+    pub(super) method: Method,
     pub(super) path: Path,
     pub(super) uri: String,
     pub(super) query: Option<String>,
@@ -58,6 +62,10 @@ pub(super) fn route(path: &str) -> Option<(Path, &'static str)> {
         return None;
     }
     let (thing, routes) = match thing {
+        "assignments" => (
+            Thing::Assignments,
+            ["/admin/v1/assignments", "/admin/v1/assignments/{id}", "/admin/v1/assignments/{id}/{verb}"],
+        ),
         "grants" => (Thing::Grants, ["/admin/v1/grants", "/admin/v1/grants/{id}", "/admin/v1/grants/{id}/{verb}"]),
         "reviews" => (Thing::Reviews, ["/admin/v1/reviews", "/admin/v1/reviews/{id}", "/admin/v1/reviews/{id}/{verb}"]),
         _ => return None,
@@ -72,11 +80,12 @@ pub(super) fn route(path: &str) -> Option<(Path, &'static str)> {
 }
 
 impl Path {
-    /// The one method that it takes.
-    pub(super) const fn method(&self) -> (Method, &'static str) {
-        match self.verb {
-            Some(_) => (Method::POST, "POST"),
-            None => (Method::GET, "GET"),
+    /// The methods that it takes, as `Allow` names them.
+    pub(super) const fn methods(&self) -> &'static str {
+        match (self.thing, &self.id, &self.verb) {
+            (_, _, Some(_)) => "POST",
+            (Thing::Grants | Thing::Reviews, _, None) | (_, Some(_), None) => "GET",
+            (_, None, None) => "GET, POST",
         }
     }
 }
@@ -84,6 +93,7 @@ impl Path {
 /// Does what the call says.
 pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits>) -> Result<Answer, ApiError> {
     match errand.path.thing {
+        Thing::Assignments => assignments::answer(&admin, &errand, &limits).await,
         Thing::Grants => grants::answer(&admin, &errand, &limits).await,
         Thing::Reviews => reviews::answer(&admin, &errand, &limits).await,
     }
@@ -100,6 +110,11 @@ impl Errand {
     /// The tenant that the person works in: lists are of one tenant.
     fn tenant(&self) -> Result<&str, ApiError> {
         tenant(&self.actor)
+    }
+
+    /// Whether it changes something.
+    fn is_change(&self) -> bool {
+        self.method == Method::POST
     }
 
     fn query(&self) -> Result<Query, ApiError> {
@@ -125,6 +140,17 @@ fn no_such_verb() -> ApiError {
     ApiError::new(Code::NotFound, "no such path")
 }
 
+/// What a word must be.
+fn one_of(words: impl IntoIterator<Item = &'static str>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    format!("must be one of {}", words.join(", "))
+}
+
+/// A list of words that may be missing.
+fn words(members: &mut Members, name: &str, words_max: usize) -> Result<Vec<Arc<str>>, ApiError> {
+    Ok(members.words(name, words_max)?.unwrap_or_default().into_iter().map(Arc::from).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +162,10 @@ mod tests {
             (path.thing, path.id.as_deref(), path.verb.as_deref()),
             (Thing::Grants, Some("BG1"), Some("approve"))
         );
-        assert_eq!((name, path.method().1), ("/admin/v1/grants/{id}/{verb}", "POST"));
+        assert_eq!((name, path.methods()), ("/admin/v1/grants/{id}/{verb}", "POST"));
+        let methods = |path: &str| route(path).unwrap().0.methods();
+        assert_eq!((methods("/admin/v1/grants"), methods("/admin/v1/assignments")), ("GET", "GET, POST"));
+        assert_eq!((methods("/admin/v1/assignments/A1"), methods("/admin/v1/assignments/A1/end")), ("GET", "POST"));
         assert_eq!(route("/admin/v1/reviews").unwrap().1, "/admin/v1/reviews");
         for nothing in
             ["/admin/v1/grants/", "/admin/v1/grants/a/b/c", "/admin/v1/x", "/grants", "/admin/v1/grants//end"]

@@ -21,14 +21,14 @@ use serde_json::{Map, Value as Json, json};
 use crate::helpers::{authorizer::Authorizing, world::World};
 
 /// The world with all that makes changes.
-pub(super) struct Clinic {
-    pub(super) admin: Arc<Admin>,
-    pub(super) store: Arc<Store>,
-    pub(super) authorizing: Authorizing,
+pub(crate) struct Clinic {
+    pub(crate) admin: Arc<Admin>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) authorizing: Authorizing,
 }
 
 impl Clinic {
-    pub(super) async fn on(world: World) -> Self {
+    pub(crate) async fn on(world: World) -> Self {
         let store = opened_store(&world).await;
         let authorizing = Authorizing::on(world).await;
         Self { admin: authorizing.admin(Some(Arc::clone(&store))), store, authorizing }
@@ -39,7 +39,7 @@ impl Clinic {
     }
 
     /// Whether `user` may read the group of the client now.
-    pub(super) async fn reads(&self, user: &str, client: &str, group: &str) -> bool {
+    pub(crate) async fn reads(&self, user: &str, client: &str, group: &str) -> bool {
         let request = Request {
             subject: EntityRef { kind: "User".to_owned(), id: user.to_owned() },
             subject_properties: Map::new(),
@@ -60,7 +60,7 @@ impl Clinic {
     }
 
     /// The records of grants and reviews, each by its event.
-    pub(super) fn told(&self, kind: &str) -> Vec<Json> {
+    pub(crate) fn told(&self, kind: &str) -> Vec<Json> {
         let folder = self.authorizing.trail();
         let records = audit::records(&folder, Filter::default()).unwrap();
         let lines = records.map(|record| serde_json::from_slice::<Json>(&record.unwrap().line).unwrap());
@@ -80,7 +80,7 @@ fn session() -> Map<String, Json> {
 }
 
 /// A person of T1 in a live session, behind the application.
-pub(super) fn person(id: &str) -> Actor {
+pub(crate) fn person(id: &str) -> Actor {
     Actor {
         caller: Arc::new(Caller { name: Some(CallerName("ehr".into())), ..Caller::default() }),
         principal: Some(EntityRef { kind: "User".to_owned(), id: id.to_owned() }),
@@ -106,7 +106,7 @@ pub(super) fn wish(user: &str, client: &str, reason_code: &str, justification: &
 }
 
 #[track_caller]
-fn reason_of<T: std::fmt::Debug>(asked: Result<T, AdminError>) -> String {
+pub(crate) fn reason_of<T: std::fmt::Debug>(asked: Result<T, AdminError>) -> String {
     match asked {
         Err(AdminError::Refused { reason, .. }) => reason.as_str().to_owned(),
         other => panic!("expected a refusal, got {other:?}"),

@@ -1,0 +1,13 @@
+//! Rows that give and bar access for longer than a grant: assignments, restrictions, consents, support tickets.
+//!
+//! All are kept the same way (`kept.rs`): made, taken one step further, shown; never deleted. What each may become is said
+//! by `domain::{assignment, restriction, consent, ticket}`, who may by the policies. Where the mapping reads such rows from
+//! the application, nothing is changed here (`owner.rs`).
+
+mod assignments;
+mod kept;
+mod named;
+mod owner;
+
+pub use assignments::{AskAssignment, EndAssignment, MoveWindow, Until};
+pub use kept::{Kept, View};

@@ -4,6 +4,7 @@
 //! that is the work of `engine`. A room that needs a word of another room finds it here or not at all.
 
 pub mod assignment;
+pub mod consent;
 pub mod evaluation;
 pub mod grant;
 mod local;
@@ -15,11 +16,13 @@ pub mod projection;
 pub mod reason;
 pub mod record;
 pub mod request;
+pub mod restriction;
 pub mod review;
 mod shape;
 pub mod shipped;
 pub mod slice;
 mod tenancy;
+pub mod ticket;
 pub mod tier;
 pub mod value;
 mod window;

@@ -103,6 +103,20 @@ impl Members {
         }
     }
 
+    /// A list of objects that may be missing.
+    pub(super) fn objects(&mut self, name: &str, objects_max: usize) -> Result<Vec<Map<String, Json>>, ApiError> {
+        let items = match self.given.swap_remove(name) {
+            None => return Ok(Vec::new()),
+            Some(Json::Array(items)) if items.len() <= objects_max => items,
+            Some(_) => return Err(misfit(name, &format!("must be a list of at most {objects_max} objects"))),
+        };
+        let object = |(position, item): (usize, Json)| match item {
+            Json::Object(object) => Ok(object),
+            _ => Err(misfit(&format!("{name}/{position}"), "must be an object")),
+        };
+        items.into_iter().enumerate().map(object).collect()
+    }
+
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Json>>, ApiError> {
         match self.given.swap_remove(name) {
             None => Ok(None),

@@ -5,9 +5,15 @@
 //! the application, nothing is changed here (`owner.rs`).
 
 mod assignments;
+mod consents;
 mod kept;
 mod named;
 mod owner;
+mod restrictions;
+mod tickets;
 
 pub use assignments::{AskAssignment, EndAssignment, MoveWindow, Until};
+pub use consents::AskConsent;
 pub use kept::{Kept, View};
+pub use restrictions::{AskRestriction, RestrictionStep};
+pub use tickets::{AskTicket, TicketStep};

@@ -4,10 +4,13 @@
 //! files here read it and call `admin/`; another thing to administer is one more file and one more line in [`route`].
 
 mod assignments;
+mod consents;
 mod grants;
 mod person;
 mod query;
+mod restrictions;
 mod reviews;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -20,10 +23,10 @@ use super::{
     Limits, changes,
     error::{ApiError, Code},
     json,
-    members::Members,
+    members::{Members, misfit},
     serve::Answer,
 };
-use crate::admin::{Actor, Admin, Once, Version};
+use crate::admin::{Actor, Admin, Once, Version, grants::Page};
 
 pub(super) use person::actor;
 
@@ -31,8 +34,11 @@ pub(super) use person::actor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Thing {
     Assignments,
+    Consents,
     Grants,
+    Restrictions,
     Reviews,
+    Tickets,
 }
 
 /// A path that means something: the thing, which one of them, and what to do with it.
@@ -66,7 +72,15 @@ pub(super) fn route(path: &str) -> Option<(Path, &'static str)> {
             Thing::Assignments,
             ["/admin/v1/assignments", "/admin/v1/assignments/{id}", "/admin/v1/assignments/{id}/{verb}"],
         ),
+        "consents" => {
+            (Thing::Consents, ["/admin/v1/consents", "/admin/v1/consents/{id}", "/admin/v1/consents/{id}/{verb}"])
+        }
         "grants" => (Thing::Grants, ["/admin/v1/grants", "/admin/v1/grants/{id}", "/admin/v1/grants/{id}/{verb}"]),
+        "restrictions" => (
+            Thing::Restrictions,
+            ["/admin/v1/restrictions", "/admin/v1/restrictions/{id}", "/admin/v1/restrictions/{id}/{verb}"],
+        ),
+        "tickets" => (Thing::Tickets, ["/admin/v1/tickets", "/admin/v1/tickets/{id}", "/admin/v1/tickets/{id}/{verb}"]),
         "reviews" => (Thing::Reviews, ["/admin/v1/reviews", "/admin/v1/reviews/{id}", "/admin/v1/reviews/{id}/{verb}"]),
         _ => return None,
     };
@@ -94,6 +108,9 @@ impl Path {
 pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits>) -> Result<Answer, ApiError> {
     match errand.path.thing {
         Thing::Assignments => assignments::answer(&admin, &errand, &limits).await,
+        Thing::Consents => consents::answer(&admin, &errand, &limits).await,
+        Thing::Restrictions => restrictions::answer(&admin, &errand, &limits).await,
+        Thing::Tickets => tickets::answer(&admin, &errand, &limits).await,
         Thing::Grants => grants::answer(&admin, &errand, &limits).await,
         Thing::Reviews => reviews::answer(&admin, &errand, &limits).await,
     }
@@ -121,6 +138,15 @@ impl Errand {
         Query::read(self.query.as_deref().unwrap_or_default())
     }
 
+    /// A page of what one client has.
+    fn page_of_client(&self) -> Result<Page, ApiError> {
+        let mut query = self.query()?;
+        let mut page = query.page()?;
+        page.client = query.take("client");
+        query.end()?;
+        Ok(page)
+    }
+
     fn body(&self, limits: &Limits) -> Result<Map<String, Json>, ApiError> {
         Ok(json::read_object(&self.body, &limits.json)?)
     }
@@ -144,6 +170,15 @@ fn no_such_verb() -> ApiError {
 fn one_of(words: impl IntoIterator<Item = &'static str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     format!("must be one of {}", words.join(", "))
+}
+
+/// Groups or purposes of one row.
+const GROUPS_MAX: usize = 64;
+
+/// A word of a fixed list.
+fn word_of(name: &str, word: &str, list: &[&'static str]) -> Result<Arc<str>, ApiError> {
+    let known = list.iter().find(|known| **known == word);
+    known.map(|known| Arc::from(*known)).ok_or_else(|| misfit(name, &one_of(list.iter().copied())))
 }
 
 /// A list of words that may be missing.

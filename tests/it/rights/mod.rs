@@ -1,6 +1,7 @@
 //! Assignments, restrictions, consents and tickets on both databases: made, in force at once, ended, told of.
 
 mod assignments;
+mod people;
 
 use chaperone::admin::Once;
 

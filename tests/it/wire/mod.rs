@@ -2,6 +2,7 @@
 
 mod decisions;
 mod grants;
+mod rights;
 
 use std::{net::SocketAddr, sync::Arc};
 

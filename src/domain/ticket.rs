@@ -155,7 +155,7 @@ mod tests {
         let now: Timestamp = "2026-03-10T15:00:00Z".parse().unwrap();
         let record = |id: &str| InScope {
             resource_type: word("Note"),
-            resource_id: word(id),
+            resource_id: id.into(),
             fields: vec![word("clin.note")],
             released_by: None,
         };

@@ -10,7 +10,10 @@ use crate::{
         Admin,
         rights::{AskRestriction, RestrictionStep},
     },
-    domain::restriction::{ENDINGS, KINDS, TARGETS},
+    domain::{
+        EntityRef,
+        restriction::{ENDINGS, KINDS, TARGETS},
+    },
     http::{
         Limits, changes,
         error::ApiError,
@@ -45,7 +48,7 @@ async fn request(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answ
             word_of("target_type", &members.some_word("target_type")?, &TARGETS)?,
             members.word("target_id")?.map(Arc::from),
         ),
-        record: record(&mut members)?,
+        record: record(&mut members)?.map(|record| (record.kind.into(), record.id.into())),
         fields: words(&mut members, "fields", GROUPS_MAX)?,
         emergency_exception: members.flag("emergency_exception")?.unwrap_or(true),
         from: members.instant("from")?,
@@ -60,10 +63,10 @@ async fn request(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answ
 }
 
 /// `resource_type` and `resource_id`, both or neither.
-fn record(members: &mut Members) -> Result<Option<(Arc<str>, Arc<str>)>, ApiError> {
+fn record(members: &mut Members) -> Result<Option<EntityRef>, ApiError> {
     match (members.word("resource_type")?, members.word("resource_id")?) {
         (None, None) => Ok(None),
-        (Some(kind), Some(id)) => Ok(Some((kind.into(), id.into()))),
+        (Some(kind), Some(id)) => Ok(Some(EntityRef { kind, id })),
         (Some(_), None) => Err(misfit("resource_id", "is required with `resource_type`")),
         (None, Some(_)) => Err(misfit("resource_type", "is required with `resource_id`")),
     }

@@ -68,6 +68,7 @@ pub struct Lifecycle {
 pub struct Watch {
     lifecycle: Lifecycle,
     deaths: mpsc::UnboundedReceiver<LifecycleError>,
+    signals: Option<Signals>,
 }
 
 /// The bounds of the stages.
@@ -95,7 +96,7 @@ impl Lifecycle {
             requests: TaskTracker::new(),
             deaths: sender,
         };
-        (lifecycle.clone(), Watch { lifecycle, deaths })
+        (lifecycle.clone(), Watch { lifecycle, deaths, signals: None })
     }
 
     pub const fn stages(&self) -> &Stages {
@@ -191,6 +192,18 @@ impl Lifecycle {
 }
 
 impl Watch {
+    /// Takes signals from now on. Before anybody is told that the process runs: whoever stops it then gets an orderly end.
+    ///
+    /// # Errors
+    ///
+    /// [`LifecycleError::Signals`] if the system gives none.
+    pub fn listen(&mut self) -> Result<(), LifecycleError> {
+        if self.signals.is_none() {
+            self.signals = Some(Signals::listen().map_err(LifecycleError::Signals)?);
+        }
+        Ok(())
+    }
+
     /// Waits for SIGTERM, SIGINT or [`Lifecycle::stop`], or for a death; then stops in stages: accept nothing new,
     /// finish what is in flight, let the background work flush. A second signal ends the waiting.
     ///
@@ -198,7 +211,11 @@ impl Watch {
     ///
     /// The first death, or [`LifecycleError::Unfinished`] when background work had to be dropped.
     pub async fn run(mut self, bounds: Bounds) -> Result<(), LifecycleError> {
-        let mut signals = Signals::listen().map_err(LifecycleError::Signals)?;
+        self.listen()?;
+        let mut signals = match self.signals.take() {
+            Some(signals) => signals,
+            None => Signals::listen().map_err(LifecycleError::Signals)?,
+        };
         let stages = self.lifecycle.stages.clone();
         tokio::select! {
             name = signals.next() => tracing::info!(signal = name, "stopping"),
@@ -237,6 +254,7 @@ impl Watch {
 }
 
 /// The two signals that ask for an end.
+#[derive(Debug)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,

@@ -201,7 +201,7 @@ BEGIN
 
   rows_wanted := w.seq - before;
   IF rows_wanted > 0 THEN
-    SELECT count(DISTINCT (r ->> 'seq')), min((r ->> 'seq')::bigint), max((r ->> 'seq')::bigint), array_agg(DISTINCT r ->> 'month')
+    SELECT count(*), min((r ->> 'seq')::bigint), max((r ->> 'seq')::bigint), array_agg(DISTINCT r ->> 'month')
       INTO rows_given, rows_least, rows_most, months
       FROM jsonb_array_elements(p_rows) AS r WHERE (r ->> 'seq')::bigint > before;
     IF (rows_given, rows_least, rows_most) IS DISTINCT FROM (rows_wanted, before + 1, w.seq) THEN

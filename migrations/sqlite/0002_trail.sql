@@ -44,3 +44,13 @@ WHEN NEW.writer IS NOT OLD.writer OR NEW.header IS NOT OLD.header OR NEW.prev_wr
   OR NEW.prev_seq IS NOT OLD.prev_seq OR NEW.alarm IS NOT OLD.alarm OR NEW.frame <= OLD.frame OR NEW.seq < OLD.seq
   OR NOT EXISTS (SELECT 1 FROM audit_frame WHERE writer = NEW.writer AND frame = NEW.frame)
 BEGIN SELECT RAISE(ABORT, 'the trail is not changed'); END;
+-- REPLACE fires no delete trigger.
+CREATE TRIGGER audit_frame_again BEFORE INSERT ON audit_frame
+WHEN EXISTS (SELECT 1 FROM audit_frame WHERE writer = NEW.writer AND frame = NEW.frame)
+BEGIN SELECT RAISE(ABORT, 'the trail is not changed'); END;
+CREATE TRIGGER audit_record_again BEFORE INSERT ON audit_record
+WHEN EXISTS (SELECT 1 FROM audit_record WHERE writer = NEW.writer AND seq = NEW.seq)
+BEGIN SELECT RAISE(ABORT, 'the trail is not changed'); END;
+CREATE TRIGGER audit_writer_again BEFORE INSERT ON audit_writer
+WHEN EXISTS (SELECT 1 FROM audit_writer WHERE writer = NEW.writer)
+BEGIN SELECT RAISE(ABORT, 'the trail is not changed'); END;

@@ -128,6 +128,11 @@ impl Admin {
             },
             // Whether its record stands is not known: the note stays for the next start.
             Err(error @ AdminError::Unrecorded(AppendError::Fatal)) => return Err(error),
+            // It may stand, or come to stand once a disk or the store is back: then it is taken back.
+            Err(error @ AdminError::Unrecorded(_)) => {
+                self.leave(intent);
+                return Err(error);
+            }
             Err(error) => {
                 self.tell_refusal(permitted, change.kind(), &error).await?;
                 self.forget(store, &intent).await;

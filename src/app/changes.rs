@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{AppError, House};
 use crate::{config::GrantsConfig, domain::grant::GrantLimits, telemetry::Chain};
 
@@ -28,23 +30,11 @@ pub(super) fn watch(house: &Arc<House>) {
     lifecycle.watch("changes", async move {
         let mut is_recovered = false;
         loop {
-            if !is_recovered {
-                match house.admin.recover(&house.config.audit.dir).await {
-                    Ok(0) => is_recovered = true,
-                    Ok(count) => {
-                        is_recovered = true;
-                        tracing::warn!(count, "records of changes that a crash cut off were taken back");
-                    }
-                    Err(error) => {
-                        tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store")
-                    }
-                }
-            }
-            if let Err(error) = house.admin.settle_left().await {
-                tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store");
-            }
-            if let Err(error) = house.admin.measure().await {
-                tracing::debug!(error = %Chain(&error), "grants and reviews could not be counted");
+            let turn = turn(&house, &mut is_recovered);
+            // What is half done when the process ends is taken up by the next one.
+            tokio::select! {
+                () = turn => {}
+                () = stopped(&stopping) => return Ok::<(), AppError>(()),
             }
             tokio::select! {
                 () = tokio::time::sleep(MEASURE_EVERY) => {}
@@ -52,4 +42,33 @@ pub(super) fn watch(house: &Arc<House>) {
             }
         }
     });
+}
+
+/// How long a turn may still take once the process stops.
+const LAST_TURN: Duration = Duration::from_secs(2);
+
+async fn stopped(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(LAST_TURN).await;
+}
+
+async fn turn(house: &House, is_recovered: &mut bool) {
+    if !*is_recovered {
+        match house.admin.recover(&house.config.audit.dir).await {
+            Ok(0) => *is_recovered = true,
+            Ok(count) => {
+                *is_recovered = true;
+                tracing::warn!(count, "records of changes that a crash cut off were taken back");
+            }
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store")
+            }
+        }
+    }
+    if let Err(error) = house.admin.settle_left().await {
+        tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store");
+    }
+    if let Err(error) = house.admin.measure().await {
+        tracing::debug!(error = %Chain(&error), "grants and reviews could not be counted");
+    }
 }

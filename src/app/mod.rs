@@ -124,8 +124,9 @@ async fn answer(
     house: &Arc<House>,
     demo_clock: Option<FrozenClock>,
     on_listening: OnListening,
-    watch: lifecycle::Watch,
+    mut watch: lifecycle::Watch,
 ) -> Result<(), AppError> {
+    watch.listen()?;
     let listening = doors::open(house, demo_clock).await?;
     bundles::watch(house)?;
     facts::follow(house)?;

@@ -24,7 +24,11 @@ pub(super) fn watch(house: &Arc<House>) {
     let stopping = house.lifecycle.stages().stopping.clone();
     house.lifecycle.watch("store check", async move {
         loop {
-            match store.check(&[Part::Tables]).await {
+            let checked = tokio::select! {
+                checked = store.check(&[Part::Tables]) => checked,
+                () = stopping.cancelled() => return Ok::<(), AppError>(()),
+            };
+            match checked {
                 Ok(()) => {
                     readiness.ready("store", "the tables are up to date");
                     stopping.cancelled().await;
@@ -37,7 +41,7 @@ pub(super) fn watch(house: &Arc<House>) {
             }
             tokio::select! {
                 () = tokio::time::sleep(CHECK_EVERY) => {}
-                () = stopping.cancelled() => return Ok::<(), AppError>(()),
+                () = stopping.cancelled() => return Ok(()),
             }
         }
     });

@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 
 const AFTER: &str = "\
 Examples:
-  chaperone authorize --principal User/ana --action read --resource Note/N1 --fields clin.note --at 2026-03-10T15:00:00Z
+  chaperone authorize --principal User/ana --action read --resource Note/N1 --fields clin.note
   chaperone authorize request.json --url http://127.0.0.1:8380 --token-file token --exit-code
 
 Exit codes:

@@ -6,7 +6,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-  chaperone explain --principal User/ben --action read --resource Note/N3 --at 2026-03-10T15:00:00Z
+  chaperone explain --principal User/ben --action read --resource Note/N3
   chaperone explain request.json --at 2026-03-10T15:00:00Z -o json
 
 Exit codes:

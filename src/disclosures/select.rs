@@ -103,7 +103,9 @@ impl Selection<'_> {
             // No version of it may tell what the others must not.
             entry.versions().any(|row| active.iter().any(|suspension| suspension.covers(row)))
         };
-        entries.iter().filter(|entry| self.takes_row(entry.current()) && !is_suspended(entry)).collect()
+        // What was accountable when it was reported stays in, as a correction: a later report takes nothing out.
+        let is_taken = |entry: &Entry| entry.versions().any(|row| self.takes_row(row));
+        entries.iter().filter(|entry| is_taken(entry) && !is_suspended(entry)).collect()
     }
 }
 

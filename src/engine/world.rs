@@ -27,6 +27,16 @@ pub(super) struct World {
     pub(super) entities: Entities,
 }
 
+/// A question for more names is rare, and what is remembered must stay small.
+const NAMES_MAX: usize = 32;
+
+fn is_short(asked: &Asked) -> bool {
+    match asked {
+        Asked::Groups { names: Some(names), .. } => names.len() <= NAMES_MAX,
+        Asked::Groups { names: None, .. } | Asked::Plain { .. } | Asked::Bare { .. } | Asked::Unknown(_) => true,
+    }
+}
+
 impl World {
     /// The world of `question`; the one that was made of this very slice before, if nothing in it opened or closed since.
     pub(super) fn of(
@@ -42,7 +52,7 @@ impl World {
                 && world.said_tenant == question.said_tenant
         };
         // What a caller asserts stands beside the entities, not among them.
-        let is_plain = slice.asserted.is_empty();
+        let is_plain = slice.asserted.is_empty() && is_short(&question.asked);
         if let Some(world) = slice.entities.made(now, is_it).filter(|_| is_plain) {
             return Ok(world);
         }

@@ -15,15 +15,21 @@ pub enum Right {
     ReadTrail,
 }
 
-/// The tables of the first migration.
+/// Where rows are made and ended, and never deleted.
 const TABLES: &str = "assignments, referrals, restrictions, consents, tickets, ticket_scopes, grants, reviews, \
-                      legal_holds, lockdowns, disclosures, disclosure_suspensions";
+                      legal_holds, lockdowns, disclosures, disclosure_suspensions, grant_events, incidents, \
+                      assignment_proposals, disasters";
+/// Where rows live as long as a change takes, or a repeated call may come.
+const PASSING: &str = "change_intents, idempotency_keys";
 
 impl Right {
     fn statements(self, role: &str) -> Vec<String> {
         let role = quoted(role);
         match self {
-            Self::WriteTables => vec![format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {TABLES} TO {role}")],
+            Self::WriteTables => vec![
+                format!("GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}"),
+                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {PASSING} TO {role}"),
+            ],
             Self::AppendTrail => {
                 vec![format!("GRANT EXECUTE ON FUNCTION audit_append(text, bytea, bytea[], jsonb) TO {role}")]
             }

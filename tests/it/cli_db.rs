@@ -182,6 +182,7 @@ fn doctor_opens_a_file_too() {
     tokio::runtime::Runtime::new().unwrap().block_on(folder.databases()).unwrap();
     let file = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
     clinic.configure(&file("app.db"), &file("store.db"));
+    clinic.db("install --source store").success();
     clinic.db("doctor").success().stdout(contains("✓ app:").and(contains("✓ store:")));
     // Tables of the other file: the mapping's queries find nothing there.
     clinic.configure(&file("store.db"), &file("store.db"));

@@ -56,23 +56,23 @@ impl Heard {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_in_another_journal_mode_is_told_of_and_read_all_the_same() {
     let sqlite = Sqlite::demo().await;
-    sqlite.execute("store", "PRAGMA journal_mode = DELETE").await;
+    sqlite.execute("app", "PRAGMA journal_mode = DELETE").await;
     let mut sidecar = Sidecar::serve(&sqlite.url("app"), &sqlite.url("store"));
     let doors = sidecar.doors();
-    let words = "source `store` is in journal mode `delete`";
+    let words = "source `app` is in journal mode `delete`";
     let told = wait_for("the mode is told of", || {
         let told = doors.probe("/readyz?verbose");
         told.body.contains(words).then_some(told)
     });
     assert_eq!(told.status, 200, "{}", told.body);
     assert!(
-        told.body.contains("PRAGMA journal_mode = WAL") && !told.body.contains("source `app` is in"),
+        told.body.contains("PRAGMA journal_mode = WAL") && !told.body.contains("source `store` is in"),
         "{}",
         told.body
     );
     let log = sidecar.log();
     assert!(log.contains(words), "{log}");
-    sqlite.execute("store", "PRAGMA journal_mode = WAL").await;
+    sqlite.execute("app", "PRAGMA journal_mode = WAL").await;
     wait_for("it is mended", || (!doors.probe("/readyz?verbose").body.contains(words)).then_some(()));
     assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
 }

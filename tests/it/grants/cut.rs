@@ -43,8 +43,8 @@ async fn count(store: &Store, sql: &'static str) -> i64 {
     row.int("n").unwrap().unwrap()
 }
 
-/// Asks for a grant and ends after `polls`. Returns whether it was cut off, and what then stood.
-async fn cut_after(world: World, polls: usize) -> (bool, i64, usize) {
+/// Asks for a grant and ends after `polls`. Returns how many grants then stand, and how many the trail tells of.
+async fn cut_after(world: World, polls: usize) -> (i64, usize) {
     let clinic = Clinic::on(world).await;
     let asked = wish("ana", "C4", "EMERG_TREAT", "Client unreachable and in danger");
     let actor = person("ana");
@@ -74,14 +74,15 @@ async fn cut_after(world: World, polls: usize) -> (bool, i64, usize) {
     }
     let told = stands.values().filter(|stands| **stands).count();
     assert!(done.is_none_or(|done| done.is_ok()), "it failed by itself after {polls} polls");
-    (polls > 0 && grants == 0, grants, told)
+    (grants, told)
 }
 
-async fn cut_everywhere(world: impl AsyncFn() -> World) {
+/// Cuts at every `stride`th point. A database of its own for each takes its time in PostgreSQL.
+async fn cut_everywhere(world: impl AsyncFn() -> World, stride: usize) {
     let (mut taken_back, mut made) = (0, 0);
-    for polls in 0.. {
+    for polls in (0..).step_by(stride) {
         assert!(polls < 400, "it does not come to an end");
-        let (_, grants, told) = cut_after(world().await, polls).await;
+        let (grants, told) = cut_after(world().await, polls).await;
         assert_eq!(
             usize::try_from(grants).unwrap(),
             told,
@@ -103,12 +104,12 @@ async fn cut_everywhere(world: impl AsyncFn() -> World) {
 
 #[tokio::test]
 async fn a_change_cut_off_anywhere_stands_whole_or_not_at_all_on_sqlite() {
-    cut_everywhere(World::sqlite).await;
+    cut_everywhere(World::sqlite, 1).await;
 }
 
 #[tokio::test]
 async fn a_change_cut_off_anywhere_stands_whole_or_not_at_all_on_postgres() {
-    cut_everywhere(World::postgres).await;
+    cut_everywhere(World::postgres, 3).await;
 }
 
 /// Between the record and the commit, where a wrong order would show: the record is there and must be taken back.

@@ -100,6 +100,26 @@ fn first_header(segments: &[SegmentFile]) -> io::Result<Option<Header>> {
     Ok(None)
 }
 
+/// The first record that is known to have been in this folder and is there no more: it was shipped and taken away, pruned,
+/// or left on another volume. Whoever needs all of a trail must not take the rest for it.
+///
+/// # Errors
+///
+/// The folder or a header of it cannot be read.
+pub fn first_missing(dir: &Path) -> io::Result<Option<String>> {
+    let folder = Folder::list(dir)?;
+    let known: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();
+    for header in folder.writers.iter().filter_map(|files| files.header.as_ref()) {
+        if header.first_seq > 1 {
+            return Ok(Some(format!("{}/1", header.writer)));
+        }
+        if let Some(prev) = header.prev.as_ref().filter(|prev| prev.seq > 0 && !known.contains(&prev.writer)) {
+            return Ok(Some(format!("{}/1", prev.writer)));
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn read_header(path: &Path) -> io::Result<Result<Header, HeaderError>> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     File::open(path)?.take(super::bytes::len64(HEADER_BYTES)).read_to_end(&mut bytes)?;

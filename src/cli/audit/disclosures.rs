@@ -186,6 +186,19 @@ fn places(args: &Args, context: &Context<'_>) -> Result<Places, Failure> {
 
 fn from_trail(args: &Args, dir: &Path, until: Timestamp) -> Result<DisclosedInTrail, Failure> {
     let query = Query { client: args.client.clone(), tenant: args.tenant.clone(), ..Query::default() };
+    let missing = audit::first_missing(dir).map_err(|source| {
+        Failure::new(Exit::CannotRun, "the trail's folder cannot be read")
+            .at(dir.display().to_string())
+            .because(source.to_string())
+    })?;
+    if let Some(record) = missing {
+        return Err(Failure::new(
+            Exit::TrailBroken,
+            format!("the records from {record} on are not in this folder any more: an accounting of the rest would lack them"),
+        )
+        .at(dir.display().to_string())
+        .next("name a folder that holds the whole trail: keep segments (`audit.keep_local_hours`), or copy them before"));
+    }
     let found = audit::disclosed(&FolderRecords::once(dir), query, until).map_err(|error| unread(&error))?;
     // A list that lacks something is worse than none: it would be handed over as the whole.
     whole(found.lost.as_deref(), dir)?;

@@ -57,7 +57,11 @@ impl Facts {
 
 async fn journal_mode(file: &SqliteFile) -> Result<String, Cause> {
     let pool = file.pool().map_err(|error| Cause::Io(error.kind()))?;
-    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&pool).await.map_err(|error| Cause::of(&error))
+    let mut connection = pool.acquire().await.map_err(|error| Cause::of(&error))?;
+    // A connection tells the mode it last read the file in: it has to read it now.
+    let read = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(&mut *connection).await;
+    read.map_err(|error| Cause::of(&error))?;
+    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.map_err(|error| Cause::of(&error))
 }
 
 fn is_on_network(file: &SqliteFile) -> bool {

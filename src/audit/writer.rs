@@ -241,17 +241,24 @@ impl Writer {
             return Err(Halt::Superseded);
         }
         state.written = frame;
-        if state.waiting_since.is_none() {
+        let is_first = state.waiting_since.is_none();
+        if is_first {
             state.waiting_since = Some(self.shared.clock.elapsed());
         }
-        let released = match state.unsynced.back_mut() {
-            Some(unsynced) if unsynced.frame == frame => std::mem::take(&mut unsynced.process),
-            Some(_) | None => Vec::new(),
+        let (released, is_waited_for) = match state.unsynced.back_mut() {
+            Some(unsynced) if unsynced.frame == frame => {
+                (std::mem::take(&mut unsynced.process), !unsynced.disk.is_empty())
+            }
+            Some(_) | None => (Vec::new(), true),
         };
+        let must_ring = is_first || is_waited_for || state.shipping.has_waiters();
         drop(state);
-        self.shared.bell.notify_all();
         for waiter in released {
             waiter.tell(Ok(()));
+        }
+        // A frame that nobody waits for goes to disk when its time has come, which the syncer knows by now.
+        if must_ring {
+            self.shared.bell.notify_all();
         }
         Ok(())
     }

@@ -270,12 +270,13 @@ impl Authorizer {
     }
 
     fn tell(&self, request: &Request, evaluation: &Evaluation) {
-        let span = tracing::Span::current();
-        span.record("chaperone.decision.result", evaluation.decision.as_str());
-        span.record("chaperone.policy.revision", &*evaluation.policies_revision);
-        if let Some(reason) = &evaluation.reason {
-            span.record("chaperone.decision.reason", reason.as_str());
-        }
+        let reason = evaluation.reason.as_ref().map(Reason::as_str);
+        tracing::record_all!(
+            tracing::Span::current(),
+            chaperone.decision.result = evaluation.decision.as_str(),
+            chaperone.decision.reason = reason,
+            chaperone.policy.revision = &*evaluation.policies_revision,
+        );
         for policy in &evaluation.policy_errors {
             self.metrics.policy_failed(policy);
             tracing::error!(policy = %policy, action = %code_word(&request.action), "a policy failed to evaluate: denied");

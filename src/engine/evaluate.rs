@@ -3,6 +3,7 @@
 //! A request for fields is judged once a group and folded; every explanation rests on a re-evaluation, never on a guess.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -129,7 +130,7 @@ impl Bundle {
             Some(slice) => Some(Judge::new(self, question, slice, now, &question.context)?),
             None => None,
         };
-        let outcome = self.outcome(&judge, plain.as_ref())?;
+        let outcome = self.outcome(&judge, &|required| plainly(plain.as_ref().unwrap_or(&judge), required, 0))?;
         if let Some(instant) = self.least(&judge, &outcome)? {
             let certain = Slice { skew: Skew::default(), ..slice.clone() };
             let mut evaluation = self.try_evaluate(question, &certain, instant)?;
@@ -143,7 +144,8 @@ impl Bundle {
         if outcome.decision.is_allow() {
             self.say_allow(&mut evaluation, &judge, &outcome);
             if let (Some(exception), Some(plain)) = (&exception, &plain) {
-                self.say_exception(&mut evaluation, &outcome, &self.outcome(plain, None)?, exception);
+                let without = self.outcome(plain, &|required| plainly(plain, required, 0))?;
+                self.say_exception(&mut evaluation, &outcome, &without, exception);
             }
             evaluation.not_after = Some(self.not_after(&judge, &outcome, &evaluation)?);
         } else {
@@ -162,17 +164,28 @@ impl Bundle {
         now: Timestamp,
         context: &ContextValues,
     ) -> Result<Outcome, JudgeError> {
-        let supposed = Judge::new(self, judge.question, slice, now, context)?;
-        let reduced = Exception::find(self, slice, now).map(|exception| exception.without(slice));
-        let plain = match &reduced {
-            Some(slice) => Some(Judge::new(self, judge.question, slice, now, context)?),
-            None => None,
-        };
-        self.outcome(&supposed, plain.as_ref())
+        let supposed = Judge::new(self, judge.question, slice, now, context)?.unexplained();
+        // The same world without exceptional access is seldom asked for, and dear to make.
+        let reduced: OnceCell<Option<Slice>> = OnceCell::new();
+        let plain = OnceCell::new();
+        self.outcome(&supposed, &|required| {
+            let without = || Exception::find(self, slice, now).map(|exception| exception.without(slice));
+            let Some(reduced) = reduced.get_or_init(without) else { return plainly(&supposed, required, 0) };
+            if plain.get().is_none() {
+                let made = Judge::new(self, judge.question, reduced, now, context)?.unexplained();
+                // INVARIANT(plain): nobody else fills it.
+                let _is_first = plain.set(made).is_ok();
+            }
+            plainly(plain.get().unwrap_or(&supposed), required, 0)
+        })
     }
 
-    /// Judges every asked name. `plain` is the same world without exceptional access.
-    pub(super) fn outcome(&self, judge: &Judge<'_>, plain: Option<&Judge<'_>>) -> Result<Outcome, JudgeError> {
+    /// Judges every asked name. `plainly` judges in the same world without exceptional access.
+    pub(super) fn outcome(
+        &self,
+        judge: &Judge<'_>,
+        plainly: &dyn Fn(&Ask) -> Result<Verdict, JudgeError>,
+    ) -> Result<Outcome, JudgeError> {
         let mut seen: BTreeMap<Ask, Verdict> = BTreeMap::new();
         let mut lines = Vec::new();
         for (name, ask) in self.asks(judge) {
@@ -181,7 +194,7 @@ impl Bundle {
                 Ok(ask) => {
                     let verdict = match seen.get(&ask) {
                         Some(verdict) => verdict.clone(),
-                        None => judge.verdict(&ask, &|required| plainly(plain.unwrap_or(judge), required, 0))?,
+                        None => judge.verdict(&ask, plainly)?,
                     };
                     seen.insert(ask.clone(), verdict.clone());
                     Line { name, ask: Some(ask), verdict, given: None }
@@ -194,7 +207,7 @@ impl Bundle {
     }
 
     /// The questions behind the asked names, in their order; a name that means nothing carries its reason.
-    fn asks(&self, judge: &Judge<'_>) -> Vec<(String, Result<Ask, Reason>)> {
+    pub(super) fn asks(&self, judge: &Judge<'_>) -> Vec<(String, Result<Ask, Reason>)> {
         let ask =
             |verb: &Arc<str>, group: &Arc<str>| self.governed(verb, group, &judge.question.resource, judge.projected());
         match &judge.question.asked {
@@ -397,7 +410,7 @@ impl Bundle {
 
 /// Judges `ask` in one world, its required questions in the same. The depth ends a circle of `@requires`, which the
 /// loader refuses, all the same.
-fn plainly(judge: &Judge<'_>, ask: &Ask, depth: u8) -> Result<Verdict, JudgeError> {
+pub(super) fn plainly(judge: &Judge<'_>, ask: &Ask, depth: u8) -> Result<Verdict, JudgeError> {
     if depth > 3 {
         return Err(JudgeError::Policies(vec!["@requires".into()]));
     }

@@ -26,6 +26,7 @@ pub(super) struct Judge<'a> {
     world: Arc<World>,
     context: ContextValues,
     base: Context,
+    explains: bool,
 }
 
 /// Why no verdict could be formed: the data do not fit, or Cedar could not evaluate.
@@ -93,7 +94,12 @@ impl<'a> Judge<'a> {
             context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));
         }
         let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
-        Ok(Self { bundle, question, slice, now, view, world, context, base })
+        Ok(Self { bundle, question, slice, now, view, world, context, base, explains: true })
+    }
+
+    /// Whoever only wants to know whether something is allowed need not hear what a deny came near.
+    pub(super) fn unexplained(self) -> Self {
+        Self { explains: false, ..self }
     }
 
     /// The entities as policies see them.
@@ -243,6 +249,9 @@ impl<'a> Judge<'a> {
     }
 
     fn near(&self, request: &Request) -> Vec<(Arc<str>, Reason)> {
+        if !self.explains {
+            return Vec::new();
+        }
         self.bundle
             .clauses
             .near(request, &self.world.entities)

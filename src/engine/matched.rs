@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     bundle::Bundle,
+    evaluate::plainly,
     judge::{Ask, Judge, JudgeError},
     question::Question,
 };
@@ -25,7 +26,7 @@ impl Bundle {
         now: Timestamp,
     ) -> Result<BTreeSet<Arc<str>>, JudgeError> {
         let judge = Judge::new(self, question, slice, now, &question.context)?;
-        let outcome = self.outcome(&judge, None)?;
+        let outcome = self.outcome(&judge, &|required| plainly(&judge, required, 0))?;
         let mut matched = BTreeSet::new();
         for ask in outcome.lines.iter().filter_map(|line| line.ask.as_ref()) {
             let mask = Ask { verb: "mask".into(), ..ask.clone() };

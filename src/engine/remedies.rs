@@ -83,7 +83,7 @@ impl Bundle {
         let mut tried: BTreeMap<Vec<Arc<str>>, bool> = BTreeMap::new();
         let mut reasons = Vec::new();
         for (reason, further) in &remedy.reasons {
-            let opens = self.opened(judge, remedy.opens.as_ref(), further)?;
+            let opens = self.opened(judge, remedy.opens.as_ref(), further);
             let allows = match tried.get(&opens) {
                 Some(allows) => *allows,
                 None => self.supposing(judge, remedy, &opens, reason)?,
@@ -102,19 +102,14 @@ impl Bundle {
         judge: &Judge<'_>,
         opens: Option<&Opens>,
         further: &[Arc<str>],
-    ) -> Result<Vec<Arc<str>>, JudgeError> {
-        let Some(opens) = opens else { return Ok(further.to_vec()) };
-        let mut groups: Vec<Arc<str>> = opens.default.iter().chain(further).cloned().collect();
-        for line in self.outcome(judge, None)?.lines {
-            if let Some(Ask { group: Some(group), .. }) = line.ask
-                && opens.by_request.contains(&group)
-            {
-                groups.push(group);
-            }
-        }
+    ) -> Vec<Arc<str>> {
+        let Some(opens) = opens else { return further.to_vec() };
+        let asked = self.asks(judge).into_iter().filter_map(|(_, ask)| ask.ok()?.group);
+        let by_request = asked.filter(|group| opens.by_request.contains(group));
+        let mut groups: Vec<Arc<str>> = opens.default.iter().chain(further).cloned().chain(by_request).collect();
         groups.sort();
         groups.dedup();
-        Ok(groups)
+        groups
     }
 
     /// Whether the question is allowed if one more row existed, for a principal whom the policies offer that row.

@@ -19,6 +19,7 @@ mod feed;
 mod follow;
 mod fresh;
 mod gather;
+mod glance;
 mod hot;
 mod keep;
 mod load;

@@ -14,16 +14,20 @@ use crate::{
     audit::{
         guard::AbortOnPanic,
         queue::Refusal,
-        state::{Life, Shared},
+        state::{Life, Shared, State},
     },
     domain::{Held, ShippedHeader},
 };
 
 /// One call of the sink takes so much.
 const BATCH_BYTES: u64 = 1024 * 1024;
+/// So many frames behind, the shipper catches up and waits for no more.
+const BACKLOG_FRAMES: u64 = 64;
 /// An idle shipper asks whether the sink is still there: a caller that needs it should hear at once that it is not.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_millis(200);
+/// Between calls that nobody waits for: one costs about as much for a record as for hundreds.
+const PACE: Duration = Duration::from_millis(50);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// At the end the sink gets this long to take what is left.
@@ -89,7 +93,10 @@ impl<'a> Shipper<'a> {
         let mut backoff = BACKOFF_FIRST;
         while !self.is_at_its_end() {
             match self.round() {
-                Ok(Round::Shipped) => backoff = BACKOFF_FIRST,
+                Ok(Round::Shipped) => {
+                    backoff = BACKOFF_FIRST;
+                    self.let_gather();
+                }
                 Ok(Round::Idle) => {
                     backoff = BACKOFF_FIRST;
                     let state = self.shared.state();
@@ -102,6 +109,23 @@ impl<'a> Shipper<'a> {
                 }
             }
         }
+    }
+
+    /// Gives frames the time to come together, unless somebody waits for the sink or many are there already.
+    fn let_gather(&self) {
+        if self.orphans_wait() {
+            return;
+        }
+        let gathers = |state: &mut State| {
+            let is_urgent = state.shipping.has_waiters() || state.is_adrift || state.life != Life::Running;
+            let behind = state.synced.saturating_sub(state.shipping.held_frame);
+            !is_urgent && behind < BACKLOG_FRAMES
+        };
+        drop(self.shared.bell.wait_timeout_while(self.shared.state(), PACE, gathers));
+    }
+
+    fn orphans_wait(&self) -> bool {
+        self.orphans.as_ref().is_none_or(|orphans| orphans.iter().any(|orphan| !orphan.is_done))
     }
 
     /// Nothing is left to ship, or the time for it is over.

@@ -92,7 +92,7 @@ impl Shipping {
         }
     }
 
-    pub(super) fn has_waiters(&self) -> bool {
+    pub(in crate::audit) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
     }
 

@@ -28,6 +28,7 @@ pub(crate) enum Bug {
     LoadsFromAnotherServer,
     FileLookedAtOnce,
     MarkOutsideLook,
+    HeadAfterVersion,
 }
 
 /// Whether this run is to make that mistake. Always false in a build without the feature.

@@ -11,6 +11,8 @@ CREATE SEQUENCE audit_arrival;
 ALTER TABLE audit_record ADD COLUMN arrival bigint;
 ALTER TABLE audit_record ALTER COLUMN arrival SET DEFAULT nextval('audit_arrival');
 CREATE INDEX audit_record_at ON audit_record (at, writer, seq);
+DROP INDEX audit_record_grant;
+CREATE INDEX audit_record_grant ON audit_record (grant_id, at, writer, seq) WHERE grant_id IS NOT NULL;
 
 -- The tables of one month. They are made apart and then attached, which lets appends and readers of the others go on;
 -- made as partitions they would wait for each of them, and all that come after would wait as well.

@@ -60,7 +60,7 @@ fn metric(sidecar: &Sidecar, name: &str) -> u64 {
     shown.expect("the metric is shown").parse().unwrap()
 }
 
-fn lag(sidecar: &Sidecar) -> u64 {
+pub(crate) fn lag(sidecar: &Sidecar) -> u64 {
     metric(sidecar, "chaperone_audit_lag_records")
 }
 

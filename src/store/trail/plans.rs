@@ -55,6 +55,7 @@ async fn every_question_goes_along_its_index_and_sorts_nothing() {
             let (after, known) = (RowPlace::first(), KnownBefore::default());
             let (sql, values) = finder.question(&EXPLAINED, &filter, &after, Arrived { upto: 9_000 }, &known);
             let mut asking = finder.store().read().await.unwrap();
+            finder.keep_to_the_index(&mut asking, &filter).await.unwrap();
             let rows = asking.rows(sql, &values).await.unwrap();
             asking.commit().await.unwrap();
             let column = if is_postgres { "QUERY PLAN" } else { "detail" };

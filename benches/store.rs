@@ -93,7 +93,7 @@ async fn measure(url: &str, records: i64) {
             assert!(wanted.contains(&rows), "{rows} of a client");
         }
         times.sort();
-        let at = |part: usize| times[(times.len() - 1) * part / 100];
+        let at = |part: usize| *times.get((times.len() - 1) * part / 100).unwrap();
         println!("{name}: p50 {:.2?}  p99 {:.2?}  most {:.2?}", at(50), at(99), at(100));
     }
 }

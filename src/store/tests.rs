@@ -178,7 +178,10 @@ async fn rows_of_access_and_of_disclosures_are_neither_deleted_nor_replaced_nor_
             "DELETE FROM disclosures",
         ];
         if store.dialect() == Dialect::Sqlite {
-            changes.extend(["REPLACE INTO grants SELECT * FROM grants", "REPLACE INTO disclosures SELECT * FROM disclosures"]);
+            changes.extend([
+                "REPLACE INTO grants SELECT * FROM grants",
+                "REPLACE INTO disclosures SELECT * FROM disclosures",
+            ]);
         } else {
             changes.extend([
                 "TRUNCATE grants CASCADE",

@@ -44,8 +44,7 @@ fn every_receipt_is_in_the_trail_and_in_the_store_once_however_often_the_process
     let kills: usize =
         std::env::var("CHAPERONE_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
     let began = Instant::now();
-    let folders: Vec<usize> =
-        (0..kills).step_by(KILLS_A_FOLDER).map(|done| KILLS_A_FOLDER.min(kills - done)).collect();
+    let folders: Vec<usize> = (0..kills).step_by(KILLS_A_FOLDER).map(|done| KILLS_A_FOLDER.min(kills - done)).collect();
     let next = AtomicUsize::new(0);
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let lane = || {

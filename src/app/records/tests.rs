@@ -1,7 +1,5 @@
 //! A folder and the stores that it is shipped to: the same rows in the same order, each once, page by page.
 
-#![expect(clippy::disallowed_methods, reason = "tests take files away behind the trail's back")]
-
 use std::path::{Path, PathBuf};
 
 use super::*;

@@ -99,11 +99,9 @@ impl Places {
         let there: BTreeMap<&str, u64> = held.iter().map(|held| (held.writer.as_str(), held.seq)).collect();
         let is_there = |writer: &str, seq: u64| there.get(writer).is_some_and(|held| *held >= seq);
         let before = held.iter().filter_map(|held| held.prev.as_ref()).filter(|(_, seq)| *seq > 0);
-        let missing = here
-            .elsewhere
-            .iter()
-            .find(|(writer, seq)| !is_there(writer, *seq))
-            .or_else(|| before.into_iter().find(|(prev, seq)| !is_there(prev, *seq) && !here.begun_here.contains(prev)));
+        let missing = here.elsewhere.iter().find(|(writer, seq)| !is_there(writer, *seq)).or_else(|| {
+            before.into_iter().find(|(prev, seq)| !is_there(prev, *seq) && !here.begun_here.contains(prev))
+        });
         Ok(missing.map(|(writer, seq)| {
             let first = there.get(writer.as_str()).filter(|held| *held < seq).map_or(1, |held| held + 1);
             format!("{writer}/{first}")

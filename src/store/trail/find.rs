@@ -75,15 +75,48 @@ pub struct TrailFinder {
 macro_rules! rest_of_a_question {
     ($at:literal, $arrival:literal, $null:literal) => {
         concat!(
-            $at, " >= $2 AND (", $at, ", writer, seq) > ($2, $3, $4) AND ", $at, " <= $5 \
-             AND (", $arrival, " <= $6 OR (writer = $7 AND seq <= $8)) AND line IS NOT NULL \
-             AND ($9", $null, " OR decision_id || '' = $9) AND ($10", $null, " OR grant_id || '' = $10) \
-             AND ($11", $null, " OR client || '' = $11) AND ($12", $null, " OR principal || '' = $12) \
-             AND ($13", $null, " OR tenant || '' = $13) AND ($14", $null, " OR principal_type = $14) \
-             AND ($15", $null, " OR resource_type = $15) AND ($16", $null, " OR resource_id = $16) \
-             AND ($17", $null, " OR action = $17) AND ($18", $null, " OR decision = $18) \
-             AND ($19", $null, " OR reason = $19) AND ($20", $null, " OR kind = $20) \
-             ORDER BY ", $at, ", writer, seq LIMIT 500"
+            $at,
+            " >= $2 AND (",
+            $at,
+            ", writer, seq) > ($2, $3, $4) AND ",
+            $at,
+            " <= $5 \
+             AND (",
+            $arrival,
+            " <= $6 OR (writer = $7 AND seq <= $8)) AND line IS NOT NULL \
+             AND ($9",
+            $null,
+            " OR decision_id || '' = $9) AND ($10",
+            $null,
+            " OR grant_id || '' = $10) \
+             AND ($11",
+            $null,
+            " OR client || '' = $11) AND ($12",
+            $null,
+            " OR principal || '' = $12) \
+             AND ($13",
+            $null,
+            " OR tenant || '' = $13) AND ($14",
+            $null,
+            " OR principal_type = $14) \
+             AND ($15",
+            $null,
+            " OR resource_type = $15) AND ($16",
+            $null,
+            " OR resource_id = $16) \
+             AND ($17",
+            $null,
+            " OR action = $17) AND ($18",
+            $null,
+            " OR decision = $18) \
+             AND ($19",
+            $null,
+            " OR reason = $19) AND ($20",
+            $null,
+            " OR kind = $20) \
+             ORDER BY ",
+            $at,
+            ", writer, seq LIMIT 500"
         )
     };
 }
@@ -93,11 +126,17 @@ macro_rules! question {
     ($sqlite:literal, $postgres:literal, $lead:literal) => {
         Sql {
             sqlite: concat!(
-                $sqlite, "SELECT at, writer, seq, line FROM audit_record WHERE ", $lead, " AND ",
+                $sqlite,
+                "SELECT at, writer, seq, line FROM audit_record WHERE ",
+                $lead,
+                " AND ",
                 rest_of_a_question!("rtrim(at, 'Z')", "rowid", " IS NULL")
             ),
             postgres: concat!(
-                $postgres, "SELECT at, writer, seq, line FROM audit_record WHERE ", $lead, " AND ",
+                $postgres,
+                "SELECT at, writer, seq, line FROM audit_record WHERE ",
+                $lead,
+                " AND ",
                 rest_of_a_question!("at", "coalesce(arrival, 0)", "::text IS NULL")
             ),
         }

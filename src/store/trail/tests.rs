@@ -247,7 +247,8 @@ async fn a_checkpoint_is_taken_of_its_own_writer_and_of_the_one_before_alone() {
         let mut next = Made::new("0199aaaa-0000-7000-8000-0000000000aa", prev(2));
         let note = next.checkpoint_of(WRITER, 2);
         store.append(&next.writer, Some(&next.header), &[note]).await.unwrap();
-        let mut first = Made { writer: WRITER.to_owned(), header: first.header, chain: frames[0].chain.to_vec(), frame: 1, seq: 2 };
+        let mut first =
+            Made { writer: WRITER.to_owned(), header: first.header, chain: frames[0].chain.to_vec(), frame: 1, seq: 2 };
         let own = first.checkpoint();
         let held = store.append(WRITER, None, &[own]).await.unwrap();
         assert_eq!(held.notes, [made_note(WRITER, 2), made_note(WRITER, 2)]);

@@ -57,10 +57,9 @@ impl RecordSource for StoreRecords {
                 Some(until) => Arrived { upto: until.arrived },
                 None => finder.arrived().await.map_err(unread)?,
             };
-            let known = until.filter(|until| !until.writer.is_nil()).map(|until| KnownBefore {
-                writer: until.writer.to_string(),
-                seq: until.seq,
-            });
+            let known = until
+                .filter(|until| !until.writer.is_nil())
+                .map(|until| KnownBefore { writer: until.writer.to_string(), seq: until.seq });
             let after = after.map(|cursor| cursor.after);
             Ok(Box::new(StoreRun {
                 finder,

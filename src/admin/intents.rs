@@ -2,13 +2,16 @@
 //!
 //! A row in `change_intents` is committed before a change is begun, and goes with the change's own commit. So one that is
 //! left names a change that did not happen, and if the trail tells of it, that record is taken back: by the process
-//! itself where it lives on, by the next one in the same folder where it died.
+//! itself where it lives on, by the next one in the same folder where it died, and by any other one where the folder was
+//! lost as well.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, PoisonError},
 };
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Admin, error::AdminError};
 use crate::{
@@ -23,8 +26,31 @@ use crate::{
 
 const BEGIN: Sql = Sql::both("INSERT INTO change_intents (id, writer, at) VALUES ($1, $2, $3)");
 pub(super) const DONE: Sql = Sql::both("DELETE FROM change_intents WHERE id = $1");
-/// A crash leaves as many as were under way: with a thousand at once the next look takes the rest.
-const LEFT: Sql = Sql::both("SELECT id, writer FROM change_intents ORDER BY at, id LIMIT 1000");
+/// A crash leaves as many as were under way: they are looked at some at a time.
+const LEFT: Sql =
+    Sql::both("SELECT id, writer, at < $2 AS is_old FROM change_intents WHERE id > $1 ORDER BY id LIMIT 200");
+/// No change takes nearly as long, and no folder that will come back is away for longer: who began it is gone for good.
+const LOST_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A change that was begun and not finished.
+#[derive(Debug)]
+struct Left {
+    id: String,
+    writer: String,
+    /// For so long that nobody is at it any more.
+    is_old: bool,
+}
+
+/// Whose the ends of changes are.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// Begun in this folder, by writers of before.
+    ours: BTreeSet<String>,
+    /// Of those, the ones that the trail tells of.
+    told: BTreeSet<String>,
+    /// Begun long ago in a folder that is not this one.
+    lost: BTreeSet<String>,
+}
 
 /// What became of a change whose commit was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,41 +125,54 @@ impl Admin {
         Ok(Settled::NotMade)
     }
 
-    /// Ends what earlier processes began in this folder and did not finish. Those of other sidecars are theirs. Returns how
-    /// many records were taken back.
+    /// Ends what earlier processes began in this folder and did not finish. Those of other sidecars are theirs for a day;
+    /// then nobody else will end them, and nobody can look whether a trail that is lost, or elsewhere, tells of them: it is
+    /// said of all of them. Returns how many records were taken back.
     ///
     /// # Errors
     ///
     /// [`AdminError`] when the store or the trail cannot be read: the rest waits for the next time.
     pub async fn recover(&self, folder: &Path) -> Result<usize, AdminError> {
         let store = self.store()?;
-        let mut transaction = store.read().await?;
-        let rows = transaction.rows(LEFT, &[]).await?;
-        transaction.commit().await?;
-        let mut left = BTreeMap::new();
-        for row in rows {
-            left.insert(row.some_text("id")?, row.some_text("writer")?);
+        let lost_before = self.rooms.clock.now() - LOST_AFTER;
+        let mut taken_back = 0;
+        let mut after = String::new();
+        loop {
+            let left = left(store, &after, lost_before).await?;
+            let Some(last) = left.last() else { return Ok(taken_back) };
+            after.clone_from(&last.id);
+            let sorted = self.sorted(folder, left).await?;
+            for id in &sorted.ours {
+                self.end(store, id, sorted.told.contains(id)).await?;
+            }
+            taken_back += sorted.told.len();
+            for id in &sorted.lost {
+                if self.end(store, id, true).await? == Settled::NotMade {
+                    taken_back += 1;
+                }
+            }
         }
-        if left.is_empty() {
-            return Ok(0);
-        }
+    }
+
+    async fn sorted(&self, folder: &Path, left: Vec<Left>) -> Result<Sorted, AdminError> {
         let (folder, running) = (folder.to_owned(), self.rooms.trail.status().writer);
         let looking = tokio::task::spawn_blocking(move || {
             let writers = changes::writers(&folder)?;
-            let is_ours = |writer: &String| writers.contains(writer) && *writer != running;
-            let ours: BTreeSet<String> =
-                left.into_iter().filter(|(_, writer)| is_ours(writer)).map(|(id, _)| id).collect();
-            let told = if ours.is_empty() { BTreeSet::new() } else { changes::told_of(&folder, &ours)? };
-            Ok::<_, crate::audit::ReadError>((ours, told))
+            let mut sorted = Sorted::default();
+            for left in left.into_iter().filter(|left| left.writer != running) {
+                if writers.contains(&left.writer) {
+                    sorted.ours.insert(left.id);
+                } else if left.is_old {
+                    sorted.lost.insert(left.id);
+                }
+            }
+            if !sorted.ours.is_empty() {
+                sorted.told = changes::told_of(&folder, &sorted.ours)?;
+            }
+            Ok::<_, crate::audit::ReadError>(sorted)
         });
-        let (ours, told) = looking
-            .await
-            .map_err(|error| AdminError::Trail(Box::new(error)))?
-            .map_err(|error| AdminError::Trail(Box::new(error)))?;
-        for id in &ours {
-            self.end(store, id, told.contains(id)).await?;
-        }
-        Ok(told.len())
+        let sorted = looking.await.map_err(|error| AdminError::Trail(Box::new(error)))?;
+        sorted.map_err(|error| AdminError::Trail(Box::new(error)))
     }
 
     /// The trail says that a change it tells of was not made. Before the note of the change goes: a crash between the two
@@ -146,4 +185,16 @@ impl Admin {
         tracing::warn!("a change was recorded and then not made: the trail says so");
         Ok(())
     }
+}
+
+async fn left(store: &Store, after: &str, lost_before: Timestamp) -> Result<Vec<Left>, AdminError> {
+    let mut transaction = store.read().await?;
+    let rows = transaction.rows(LEFT, &[Value::from(after), Value::from(lost_before)]).await?;
+    transaction.commit().await?;
+    let mut left = Vec::with_capacity(rows.len());
+    for row in rows {
+        let is_old = row.flag("is_old")?.unwrap_or_default();
+        left.push(Left { id: row.some_text("id")?, writer: row.some_text("writer")?, is_old });
+    }
+    Ok(left)
 }

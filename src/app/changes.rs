@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{AppError, House};
 use crate::{config::GrantsConfig, domain::grant::GrantLimits, telemetry::Chain};
 
+/// How often changes that nobody finished are looked for: those of a lost volume come of age while the process runs.
+const RECOVER_EVERY: Duration = Duration::from_secs(3_600);
 /// How often grants and reviews are counted.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
@@ -28,9 +30,9 @@ pub(super) fn watch(house: &Arc<House>) {
     let stopping = house.lifecycle.stages().stopping.clone();
     let lifecycle = house.lifecycle.clone();
     lifecycle.watch("changes", async move {
-        let mut is_recovered = false;
+        let mut recover_at = Duration::ZERO;
         loop {
-            let turn = turn(&house, &mut is_recovered);
+            let turn = turn(&house, &mut recover_at);
             // What is half done when the process ends is taken up by the next one.
             tokio::select! {
                 () = turn => {}
@@ -52,13 +54,15 @@ async fn stopped(stopping: &CancellationToken) {
     tokio::time::sleep(LAST_TURN).await;
 }
 
-async fn turn(house: &House, is_recovered: &mut bool) {
-    if !*is_recovered {
+async fn turn(house: &House, recover_at: &mut Duration) {
+    let now = house.clock.elapsed();
+    if now >= *recover_at {
         match house.admin.recover(&house.config.audit.dir).await {
-            Ok(0) => *is_recovered = true,
             Ok(count) => {
-                *is_recovered = true;
-                tracing::warn!(count, "records of changes that a crash cut off were taken back");
+                *recover_at = now + RECOVER_EVERY;
+                if count > 0 {
+                    tracing::warn!(count, "records of changes that a crash cut off were taken back");
+                }
             }
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "changes that were cut off wait for the store")

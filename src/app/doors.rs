@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{AppError, House};
+use super::{AppError, House, StoreRecords};
 use crate::{
-    audit::query::{CursorKey, FolderRecords},
+    audit::query::{CursorKey, FolderRecords, RecordSource},
     clock::FrozenClock,
     config::{CallerConfig, Capability as Configured, Limits as ConfiguredLimits},
     http::{
@@ -162,13 +162,18 @@ fn admin_api(
     Ok(api)
 }
 
-/// Reads the process's own folder; what it knows of old segments is kept for its life.
+/// Reads the process's own folder, and the store where it may; what it knows of old segments is kept for its life.
 fn trail_api(house: &Arc<House>) -> Result<TrailApi, AppError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(AppError::Random)?;
     let source = FolderRecords::lasting(&house.config.audit.dir, Arc::clone(&house.clock), QUERY_WAIT);
+    let folder: Arc<dyn RecordSource> = Arc::new(source);
+    let source = match super::reading_address(&house.config) {
+        None => folder,
+        Some(url) => Arc::new(StoreRecords::open(&url, QUERY_WAIT).map_err(AppError::Store)?.and(folder)),
+    };
     let (trail, clock) = (Arc::clone(&house.trail), Arc::clone(&house.clock));
-    Ok(TrailApi::new(Arc::new(source), trail, clock, house.lifecycle.requests(), CursorKey::new(key)))
+    Ok(TrailApi::new(source, trail, clock, house.lifecycle.requests(), CursorKey::new(key)))
 }
 
 fn health_api(house: &Arc<House>) -> HealthApi {

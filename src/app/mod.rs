@@ -9,6 +9,7 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod records;
 mod shipping;
 mod store;
 
@@ -18,6 +19,7 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
+pub use records::{StoreRecords, reading_address};
 pub use shipping::address as shipping_address;
 
 use crate::{

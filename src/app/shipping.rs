@@ -52,10 +52,15 @@ pub(super) fn start(house: &House) -> Result<(), AppError> {
         let shipping = trail.status().shipping;
         (shipping.shipped, shipping.lag)
     });
-    house.trail.ship(move || Box::new(ToStore { url, clock, open: None })).map_err(AppError::Ship)
+    house.trail.ship(move || to_store(url, clock)).map_err(AppError::Ship)
 }
 
-/// The store as a sink. It blocks its thread, the shipper's, on a runtime of its own.
+/// The store as a sink.
+pub(super) fn to_store(url: String, clock: Arc<dyn Clock>) -> Box<dyn Sink> {
+    Box::new(ToStore { url, clock, open: None })
+}
+
+/// It blocks its thread, the shipper's, on a runtime of its own.
 struct ToStore {
     url: String,
     clock: Arc<dyn Clock>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::query::{FolderRecords, Found, Query, QueryError};
+use super::query::{Found, Query, QueryError, RecordSource};
 use crate::domain::{Decision, Record, RecordKind, Timestamp};
 
 /// The obligation of an allow whose access is a disclosure.
@@ -16,7 +16,7 @@ pub struct Disclosed {
     pub outcomes: Vec<(String, Record)>,
 }
 
-/// The disclosures of a folder.
+/// The disclosures of a trail.
 #[derive(Clone, Debug, Default)]
 pub struct DisclosedInTrail {
     pub disclosed: Vec<Disclosed>,
@@ -48,22 +48,28 @@ impl Disclosed {
 ///
 /// # Errors
 ///
-/// The folder cannot be read.
-pub fn disclosed(folder: &FolderRecords, query: Query, until: Timestamp) -> Result<DisclosedInTrail, QueryError> {
+/// The source cannot be read.
+pub async fn disclosed(
+    source: &dyn RecordSource,
+    query: Query,
+    until: Timestamp,
+) -> Result<DisclosedInTrail, QueryError> {
     let of = |kind| Query { kind: Some(kind), ..Query::default() };
     let mut lost = None;
     let mut withheld: BTreeSet<(String, u64)> = BTreeSet::new();
-    each(folder, of(RecordKind::System), &mut lost, |found, record| {
+    each(source, of(RecordKind::System), &mut lost, |found, record| {
         let seq = record.detail.get("withheld_seq").and_then(|seq| seq.as_u64());
         withheld.extend(seq.map(|seq| (found.writer.to_string(), seq)));
-    })?;
+    })
+    .await?;
     let mut outcomes: BTreeMap<String, Vec<(String, Record)>> = BTreeMap::new();
-    each(folder, of(RecordKind::Outcome), &mut lost, |found, record| {
+    each(source, of(RecordKind::Outcome), &mut lost, |found, record| {
         let Some(id) = record.decision_id.clone().filter(|_| record.at <= until) else { return };
         outcomes.entry(id).or_default().push((format!("{}/{}", found.writer, found.seq), record));
-    })?;
+    })
+    .await?;
     let mut found_here = DisclosedInTrail::default();
-    each(folder, Query { kind: Some(RecordKind::Decision), ..query }, &mut lost, |found, record| {
+    each(source, Query { kind: Some(RecordKind::Decision), ..query }, &mut lost, |found, record| {
         if record.at > until {
             return;
         }
@@ -77,20 +83,30 @@ pub fn disclosed(folder: &FolderRecords, query: Query, until: Timestamp) -> Resu
             let outcomes = record.decision_id.as_ref().and_then(|id| outcomes.get(id)).cloned().unwrap_or_default();
             found_here.disclosed.push(Disclosed { decision: record, outcomes });
         }
-    })?;
+    })
+    .await?;
     Ok(DisclosedInTrail { lost, ..found_here })
 }
 
-fn each(
-    folder: &FolderRecords,
+/// Records that are taken from a source at a time.
+const AT_ONCE: usize = 500;
+
+async fn each(
+    source: &dyn RecordSource,
     query: Query,
     lost: &mut Option<String>,
     mut take: impl FnMut(&Found, Record),
 ) -> Result<(), QueryError> {
-    let mut run = folder.run(query, None)?;
-    while let Some(found) = run.next_found()? {
-        if let Some(record) = found.record() {
-            take(&found, record);
+    let mut run = source.begin(query, None).await?;
+    loop {
+        let some = run.next(AT_ONCE).await?;
+        if some.is_empty() {
+            break;
+        }
+        for found in some {
+            if let Some(record) = found.record() {
+                take(&found, record);
+            }
         }
     }
     *lost = lost.take().or(run.lost());

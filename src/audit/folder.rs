@@ -100,24 +100,36 @@ fn first_header(segments: &[SegmentFile]) -> io::Result<Option<Header>> {
     Ok(None)
 }
 
-/// The first record that is known to have been in this folder and is there no more: it was shipped and taken away, pruned,
-/// or left on another volume. Whoever needs all of a trail must not take the rest for it.
+/// What a folder has of the trail, and what it is known to have had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderExtent {
+    /// Writers whose first segment is here.
+    pub begun_here: BTreeSet<String>,
+    /// Writers whose records up to a number are here no more: they were shipped and taken away, pruned, or left on another
+    /// volume.
+    pub elsewhere: Vec<(String, u64)>,
+}
+
+/// What of the trail is here. Whoever needs all of a trail must not take the rest for it.
 ///
 /// # Errors
 ///
 /// The folder or a header of it cannot be read.
-pub fn first_missing(dir: &Path) -> io::Result<Option<String>> {
+pub fn extent(dir: &Path) -> io::Result<FolderExtent> {
     let folder = Folder::list(dir)?;
     let known: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();
+    let mut extent = FolderExtent::default();
     for header in folder.writers.iter().filter_map(|files| files.header.as_ref()) {
         if header.first_seq > 1 {
-            return Ok(Some(format!("{}/1", header.writer)));
+            extent.elsewhere.push((header.writer.to_string(), header.first_seq - 1));
+        } else {
+            extent.begun_here.insert(header.writer.to_string());
         }
         if let Some(prev) = header.prev.as_ref().filter(|prev| prev.seq > 0 && !known.contains(&prev.writer)) {
-            return Ok(Some(format!("{}/1", prev.writer)));
+            extent.elsewhere.push((prev.writer.to_string(), prev.seq));
         }
     }
-    Ok(None)
+    Ok(extent)
 }
 
 pub(super) fn read_header(path: &Path) -> io::Result<Result<Header, HeaderError>> {

@@ -54,7 +54,7 @@ mod writer;
 pub use config::TrailConfig;
 pub use decisions::DecisionEntry;
 pub use disclosed::{Disclosed, DisclosedInTrail, disclosed};
-pub use folder::first_missing;
+pub use folder::{FolderExtent, extent};
 pub use key::{KeyError, SigningKey};
 pub use note::{NoteError, VerifierKey, VerifierKeyError};
 pub use prove::{Proof, ProofError, ProveError, prove};

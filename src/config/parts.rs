@@ -84,6 +84,9 @@ pub struct AuditConfig {
     /// Where the trail is shipped to; none: beside the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ship_url: Option<Secret>,
+    /// Where shipped records are read from; none: where a SQLite file is written, else the folder alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_url: Option<Secret>,
     pub keep_local_hours: u64,
 }
 
@@ -106,7 +109,7 @@ pub struct AuditDurability {
 
 impl AuditConfig {
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
-        let (ship, ship_url, keep_local_hours) = Self::read_shipping(s);
+        let (ship, ship_url, read_url, keep_local_hours) = Self::read_shipping(s);
         let audit = Self {
             dir: s.path("dir", "/var/lib/chaperone/audit", "Folder of the trail; one process at a time writes there."),
             durability: s.section(
@@ -149,6 +152,7 @@ impl AuditConfig {
             checkpoints_dir: s.optional_path("checkpoints_dir", "A folder elsewhere that gets every checkpoint too."),
             ship,
             ship_url,
+            read_url,
             keep_local_hours,
         };
         audit.check_shipping(s);
@@ -174,7 +178,7 @@ impl AuditConfig {
         audit
     }
 
-    fn read_shipping(s: &mut Section<'_, '_>) -> (AuditShip, Option<Secret>, u64) {
+    fn read_shipping(s: &mut Section<'_, '_>) -> (AuditShip, Option<Secret>, Option<Secret>, u64) {
         let ship = s.choice(
             "ship",
             AuditShip::Off,
@@ -186,18 +190,23 @@ impl AuditConfig {
             "ship_url_file",
             "Another address, as of a role that may append alone; by default that of `sources.store`.",
         );
+        let read_url = s.secret(
+            "read_url",
+            "read_url_file",
+            "The address of a role that may read the trail: queries then see what was shipped as well.",
+        );
         let keep_local_hours = s.number(
             "keep_local_hours",
             72,
             0..=87_600,
             "Hours that a sealed segment stays in the folder though store and checkpoint hold it.",
         );
-        (ship, url, keep_local_hours)
+        (ship, url, read_url, keep_local_hours)
     }
 
     fn check_shipping(&self, s: &mut Section<'_, '_>) {
         if self.ship == AuditShip::Off {
-            for key in ["ship_url", "ship_url_file", "keep_local_hours"] {
+            for key in ["ship_url", "ship_url_file", "read_url", "read_url_file", "keep_local_hours"] {
                 if s.has(key) {
                     s.warning(key, "nothing is shipped with `ship: off`; the key has no effect");
                 }

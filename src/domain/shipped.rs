@@ -78,8 +78,8 @@ pub struct IndexRow {
 pub struct Held {
     pub frame: u64,
     pub seq: u64,
-    /// The records that its last checkpoint there covers.
-    pub noted: u64,
+    /// Its last checkpoints there: its own, and what others said of it. Nothing is known of their signatures.
+    pub notes: Vec<String>,
     /// A cloned or a restored volume.
     pub alarm: Option<String>,
 }

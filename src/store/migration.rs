@@ -44,11 +44,13 @@ macro_rules! migration {
 }
 
 /// All of them, by version. A text that was released is never changed: its digest stands in every store.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 6] = [
     migration!(1, "0001_store", Part::Tables),
     migration!(2, "0002_trail", Part::Trail),
+    migration!(3, "0003_trail_bound", Part::Trail),
     migration!(100, "0100_grants", Part::Tables),
     migration!(110, "0110_rights", Part::Tables),
+    migration!(115, "0115_rows_stay", Part::Tables),
 ];
 
 /// Where it is noted what was applied.

@@ -22,6 +22,9 @@ pub use error::{Cause, StoreError};
 pub use migration::{Migration, Part};
 pub use pool::{Dialect, Store, StoreOptions};
 pub use rights::Right;
-pub use trail::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailError, TrailReader, TrailStore, trail_url};
+pub use trail::{
+    Arrived, FoundRow, HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, KnownBefore, RecordFilter, RowPlace, TrailError,
+    TrailFinder, TrailReader, TrailStore, trail_url,
+};
 pub use transaction::{Sql, StoredRow, Transaction};
 pub use value::Value;

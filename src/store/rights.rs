@@ -34,7 +34,11 @@ impl Right {
                 vec![format!("GRANT EXECUTE ON FUNCTION audit_append(text, bytea, bytea[], jsonb) TO {role}")]
             }
             Self::ReadTrail => {
-                vec![format!("GRANT SELECT ON audit_writer, audit_frame, audit_checkpoint, audit_record TO {role}")]
+                let trail = "audit_writer, audit_frame, audit_checkpoint, audit_record";
+                vec![
+                    format!("GRANT SELECT ON {trail} TO {role}"),
+                    format!("GRANT SELECT ON SEQUENCE audit_arrival TO {role}"),
+                ]
             }
         }
     }

@@ -147,3 +147,69 @@ async fn run_by_hand(store: &Store, url: &str) {
     done.unwrap();
     store.check(&BOTH).await.unwrap();
 }
+
+/// Rows that say who had access, and to whom data went: not even an owner takes them away by accident.
+#[tokio::test]
+async fn rows_of_access_and_of_disclosures_are_neither_deleted_nor_replaced_nor_truncated() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in [sqlite(&folder), postgres()] {
+        store.install(&[Part::Tables], now()).await.unwrap();
+        let rows = [
+            "INSERT INTO grants (id, tenant_id, user_id, client_id, reason_code, justification, field_groups, state, requested_at) \
+             VALUES ('row1', 't', 'u', 'c', 'r', 'j', '[]', 'active', '2026-03-10T15:00:00Z')",
+            "INSERT INTO reviews (id, grant_id, tenant_id, priority, due_at, state) \
+             VALUES ('row1', 'row1', 't', 'low', '2026-03-10T15:00:00Z', 'pending')",
+            "INSERT INTO grant_events (id, grant_id, at, event, actor) VALUES ('row1', 'row1', '2026-03-10T15:00:00Z', 'e', 'a')",
+            "INSERT INTO incidents (id, tenant_id, source, state, discovered_at, opened_by) \
+             VALUES ('row1', 't', 's', 'open', '2026-03-10T15:00:00Z', 'o')",
+            "INSERT INTO disclosures (id, tenant_id, client_id, disclosed_at, recipient_name, description, legal_basis, category, accountable) \
+             VALUES ('row1', 't', 'c', '2026-03-10T15:00:00Z', 'r', 'd', 'b', 'g', true)",
+        ];
+        let mut making = store.begin().await.unwrap();
+        for row in rows {
+            making.run(Sql::both(row), &[]).await.unwrap();
+        }
+        making.commit().await.unwrap();
+        let mut changes = vec![
+            "DELETE FROM grants",
+            "DELETE FROM reviews",
+            "DELETE FROM grant_events",
+            "DELETE FROM incidents",
+            "DELETE FROM disclosures",
+        ];
+        if store.dialect() == Dialect::Sqlite {
+            changes.extend([
+                "REPLACE INTO grants SELECT * FROM grants",
+                "REPLACE INTO disclosures SELECT * FROM disclosures",
+            ]);
+        } else {
+            changes.extend([
+                "TRUNCATE grants CASCADE",
+                "TRUNCATE reviews",
+                "TRUNCATE grant_events",
+                "TRUNCATE incidents",
+                "TRUNCATE disclosures",
+                "SET LOCAL session_replication_role = replica; DELETE FROM disclosures",
+                "SET LOCAL session_replication_role = replica; TRUNCATE incidents",
+            ]);
+        }
+        for change in changes {
+            let mut transaction = store.begin().await.unwrap();
+            let (first, then) = change.split_once("; ").unwrap_or((change, ""));
+            let mut done = transaction.run(Sql::both(first), &[]).await;
+            if !then.is_empty() {
+                done = done.and(transaction.run(Sql::both(then), &[]).await);
+            }
+            assert!(matches!(done, Err(StoreError::Refused { .. })), "{change}: {done:?}");
+        }
+        assert_eq!(store.unguarded(Part::Tables).await.unwrap(), Vec::<String>::new());
+        let off = Sql {
+            sqlite: "DROP TRIGGER disclosures_stay",
+            postgres: "ALTER TABLE disclosures DISABLE TRIGGER table_stays",
+        };
+        let mut transaction = store.begin().await.unwrap();
+        transaction.run(off, &[]).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(store.unguarded(Part::Tables).await.unwrap().len(), 1);
+    }
+}

@@ -60,7 +60,7 @@ fn metric(sidecar: &Sidecar, name: &str) -> u64 {
     shown.expect("the metric is shown").parse().unwrap()
 }
 
-fn lag(sidecar: &Sidecar) -> u64 {
+pub(crate) fn lag(sidecar: &Sidecar) -> u64 {
     metric(sidecar, "chaperone_audit_lag_records")
 }
 
@@ -115,6 +115,52 @@ fn the_demo_ships_into_a_file_of_its_own_and_every_change_there_is_found() {
         }
         assert!(first["detail"].as_str().unwrap().contains(words), "{change}: {first}");
     }
+}
+
+#[test]
+fn what_was_shipped_is_read_from_the_store_as_from_the_folder_and_instead_of_it() {
+    let mut sidecar = Sidecar::demo();
+    for turn in 0..2 {
+        if turn > 0 {
+            sidecar.start();
+        }
+        let mut asker = sidecar.doors().tcp();
+        (0..15).for_each(|_| assert_eq!(asker.ask(&ana_reads()).unwrap().status, 200));
+        drop(asker);
+        assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
+    }
+    let store = format!("sqlite://{}", sidecar.folder().join("store.trail.db").display());
+    let (dir, config) = (sidecar.trail().display().to_string(), sidecar.config_file().display().to_string());
+    let out = sidecar.folder().join("out.jsonl").display().to_string();
+    let run = |words: &[&str]| {
+        let ended = Ended::of(chaperone().arg("audit").args(words));
+        (ended.code, ended.stdout)
+    };
+    let query = ["query", "--client", "C1", "--limit", "100", "-o", "json"];
+    let export = ["export", "--format", "jsonl"];
+    let from = |words: &[&str], place: &[&str]| run(&[words, place].concat());
+    let (queried, exported) = (from(&query, &[&dir]), from(&export, &[&dir]));
+    assert_eq!((queried.0, exported.0, exported.1.lines().count()), (Some(0), Some(0), 32));
+    for place in [&["--store", &*store][..], &[&*dir, "--store", &*store], &["--config", &*config]] {
+        assert_eq!(from(&query, place), queried, "{place:?}");
+        assert_eq!(from(&export, place), exported, "{place:?}");
+    }
+    // The first sidecar's segments are taken away: the store has what is missing, and proves it.
+    let first = sidecar.records()[0].0.writer.clone();
+    for entry in fs::read_dir(sidecar.trail()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with(&first) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(from(&export, &[&dir]).1.lines().count(), 16);
+    assert_eq!(from(&export, &["--config", &config]), exported);
+    assert_eq!(from(&export, &["--config", &config, "--out", &out]).0, Some(0));
+    assert!(fs::metadata(format!("{out}.proof")).is_ok_and(|proof| proof.len() > 100));
+    let missing = ["disclosures", "--missing"];
+    assert_eq!(from(&missing, &[&dir]).0, Some(6), "an accounting of the rest would lack something");
+    assert_eq!(from(&missing, &[&dir, "--trail-store", &store]).0, Some(0));
+    assert_eq!(from(&missing, &["--config", &config]).0, Some(0));
 }
 
 /// A sidecar on SQLite facts that ships to PostgreSQL by a role that may append alone.

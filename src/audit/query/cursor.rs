@@ -17,10 +17,13 @@ pub struct Place {
 }
 
 /// The last record that was there when the first page was asked for: later ones are no part of its pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Until {
+    /// Of a folder; nil: it had none, or no folder was asked.
     pub writer: Uuid,
     pub seq: u64,
+    /// How many had arrived in a store; 0: none, or no store was asked.
+    pub arrived: u64,
 }
 
 /// From where on the next page goes.
@@ -52,6 +55,7 @@ impl std::fmt::Debug for CursorKey {
 const VERSION: u8 = 1;
 const PLACE_BYTES: usize = 12 + 16 + 8;
 const UNTIL_BYTES: usize = 16 + 8;
+const ARRIVED_UNTIL_BYTES: usize = UNTIL_BYTES + 8;
 const MAC_BYTES: usize = 16;
 
 impl CursorKey {
@@ -82,6 +86,9 @@ impl Cursor {
         if let Some(until) = &self.until {
             bytes.extend_from_slice(until.writer.as_bytes());
             bytes.extend_from_slice(&until.seq.to_be_bytes());
+            if until.arrived > 0 {
+                bytes.extend_from_slice(&until.arrived.to_be_bytes());
+            }
         }
         let mac = key.and_then(|key| key.mac(&bytes, query)).map(|mac| mac.finalize().into_bytes());
         bytes.extend(mac.iter().flat_map(|mac| mac.iter().take(MAC_BYTES)));
@@ -118,12 +125,20 @@ impl Cursor {
         };
         let until = match until.len() {
             0 => None,
-            UNTIL_BYTES => Some(Until {
-                writer: Uuid::from_bytes(super::super::bytes::array(until, 0)?),
-                seq: u64::from_be_bytes(super::super::bytes::array(until, 16)?),
-            }),
+            UNTIL_BYTES => Some(Self::until(until, 0)?),
+            ARRIVED_UNTIL_BYTES => {
+                Some(Self::until(until, u64::from_be_bytes(super::super::bytes::array(until, UNTIL_BYTES)?))?)
+            }
             _ => return None,
         };
         Some(Self { after, until })
+    }
+
+    fn until(bytes: &[u8], arrived: u64) -> Option<Until> {
+        Some(Until {
+            writer: Uuid::from_bytes(super::super::bytes::array(bytes, 0)?),
+            seq: u64::from_be_bytes(super::super::bytes::array(bytes, 16)?),
+            arrived,
+        })
     }
 }

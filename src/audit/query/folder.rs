@@ -104,7 +104,7 @@ impl FolderRecords {
             patience: self.patience.clone(),
         };
         let mut kept = 0;
-        let mut end = last_writer.map(|writer| Until { writer, seq: 0 });
+        let mut end = last_writer.map(|writer| Until { writer, ..Until::default() });
         for number in 0..run.parts.len() {
             if deadline.as_ref().is_some_and(Deadline::is_over) {
                 return Err(QueryError::Unfinished { read: number, all: run.parts.len() });
@@ -268,6 +268,11 @@ impl FolderRun {
     /// Parts of writers that began after the run's end are no part of it.
     fn leave_out_what_came_later(&mut self) -> Result<(), QueryError> {
         let Some(until) = self.until else { return Ok(()) };
+        if until.writer.is_nil() {
+            // Nothing was here when the first page was asked for.
+            self.pending.clear();
+            return Ok(());
+        }
         let last = self.parts.iter().rposition(|part| part.writer == until.writer);
         let last = last.ok_or_else(|| QueryError::CursorGone(until.writer.to_string()))?;
         self.pending.retain(|pending| pending.number <= last);

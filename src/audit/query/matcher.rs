@@ -65,7 +65,7 @@ impl Matcher {
     }
 
     /// The stamp of a line that belongs to the query.
-    fn stamp_of(&self, line: &[u8]) -> Option<Stamp> {
+    pub(super) fn stamp_of(&self, line: &[u8]) -> Option<Stamp> {
         let stamp = stamp::of(line)?;
         let is_in_time =
             self.query.from.is_none_or(|from| stamp.at >= from) && self.query.to.is_none_or(|to| stamp.at < to);

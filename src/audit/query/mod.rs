@@ -1,13 +1,16 @@
 //! One way to ask the trail: which records, in which order, from which place on.
 //!
 //! Every reader (`audit query`, exports, the operators' interface) takes the same [`Query`] and gets the same rows in the
-//! same order: instant, writer, number. A [`RecordSource`] finds them; [`FolderRecords`] does in a folder of segments.
+//! same order: instant, writer, number. A [`RecordSource`] finds them: [`FolderRecords`] in a folder of segments, one that
+//! `app/` makes of the store room in a store, and [`BothRecords`] in two places, each record once.
 
+mod both;
 mod cursor;
 mod digest;
 mod folder;
 mod found;
 mod matcher;
+mod sieve;
 mod stamp;
 mod sweep;
 #[cfg(test)]
@@ -15,10 +18,12 @@ mod tests;
 
 use std::{fmt, future::Future, io, path::PathBuf, pin::Pin};
 
+pub use both::BothRecords;
 pub use cursor::{Cursor, CursorError, CursorKey, Place, Until};
 pub use folder::{FolderRecords, FolderRun, Patience};
 pub use found::{Found, Page};
 pub(super) use matcher::Matcher;
+pub use sieve::Sieve;
 
 use crate::domain::{Decision, RecordKind, Timestamp};
 

@@ -156,7 +156,10 @@ async fn pages_are_the_whole_run_also_while_records_come() {
 fn a_cursor_of_another_query_or_key_or_with_another_byte_is_refused() {
     let (query, key) = (asked(&[("client", "C1")]), CursorKey::new([1; 32]));
     let after = Place { at: at(3), writer: uuid::Uuid::from_u128(5), seq: 9 };
-    for until in [None, Some(Until { writer: uuid::Uuid::from_u128(6), seq: 10 })] {
+    let of_folder = Until { writer: uuid::Uuid::from_u128(6), seq: 10, arrived: 0 };
+    for until in
+        [None, Some(of_folder), Some(Until { arrived: 7, ..of_folder }), Some(Until { arrived: 7, ..Until::default() })]
+    {
         let cursor = Cursor { after, until };
         let text = cursor.encode(&query, Some(&key));
         assert_eq!(Cursor::decode(&text, &query, Some(&key)), Ok(cursor));

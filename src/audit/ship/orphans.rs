@@ -46,7 +46,7 @@ impl Orphan {
     fn step(&mut self, sink: &mut dyn Sink, bytes_max: u64) -> Result<Step, SinkError> {
         let name = self.writer.to_string();
         if self.held.is_none() {
-            let nothing = Held { frame: 0, seq: 0, noted: 0, alarm: None };
+            let nothing = Held { frame: 0, seq: 0, notes: Vec::new(), alarm: None };
             self.held = Some(sink.held(&name)?.unwrap_or(nothing));
         }
         let (frame, seq) = self.held.as_ref().map_or((0, 0), |held| (held.frame, held.seq));

@@ -1,6 +1,7 @@
 //! Taking away what the sink holds: sealed segments, once a checkpoint over them is held too and they were kept here long
 //! enough. A signed head elsewhere is the only thing that can contradict a store which lost or changed records, so
-//! without a key nothing is taken away.
+//! without a key nothing is taken away. What the store calls a checkpoint is believed when this key signed it, and not
+//! before: others write to the store as well.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     audit::{
         folder::{Folder, WriterFiles, read_header},
+        note::{Checkpoint, Signed, VerifierKey},
         state::Shared,
     },
     domain::{Held, Timestamp},
@@ -66,12 +68,22 @@ impl Sweep {
 
     fn may_go(&self, writer: Uuid, sealed: &Sealed, shared: &Shared, keep: Duration) -> bool {
         let Some(held) = self.held.get(&writer) else { return false };
+        let Some(key) = shared.state().signing.key.as_ref().map(|key| key.verifier()) else { return false };
         let age = shared.clock.now().duration_since(sealed.at);
         held.frame >= sealed.last_frame
             && held.seq >= sealed.last_seq
-            && held.noted >= sealed.last_seq
+            && signed_size(writer, &held.notes, &key) >= sealed.last_seq
             && Duration::try_from(age).is_ok_and(|age| age >= keep)
     }
+}
+
+/// Over how many records of `writer` the largest of `notes` goes that the key signed; 0: none of them.
+fn signed_size(writer: Uuid, notes: &[String], key: &VerifierKey) -> u64 {
+    let signed = notes.iter().filter_map(|note| {
+        let note = Checkpoint::parse(note.as_bytes()).ok()?;
+        (note.writer == writer && note.judged_by(std::slice::from_ref(key)) == Signed::Valid).then_some(note.size)
+    });
+    signed.max().unwrap_or(0)
 }
 
 fn follows(files: &WriterFiles, writer: Uuid) -> bool {
@@ -96,4 +108,25 @@ fn sealed_by_successor(successor: &WriterFiles, writer: Uuid) -> Option<Sealed> 
     let header = successor.header.as_ref()?;
     let prev = header.prev.as_ref().filter(|prev| prev.writer == writer)?;
     Some(Sealed { last_frame: prev.frame, last_seq: prev.seq, at: header.created })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{key::SigningKey, merkle::Hash},
+        *,
+    };
+
+    #[test]
+    fn only_what_this_key_signed_about_this_writer_counts() {
+        let (key, other) = (SigningKey::generate("a/b").unwrap(), SigningKey::generate("a/b").unwrap());
+        let (writer, stranger) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let signed = |key: &SigningKey, writer, size| key.sign(writer, size, &Hash([3; 32]));
+        let size = |notes: &[String]| signed_size(writer, notes, &key.verifier());
+        let own = signed(&key, writer, 7);
+        let forged = own.replace("\n7\n", "\n700\n");
+        let strange = [signed(&other, writer, 900), signed(&key, stranger, 800), forged, "no note".to_owned()];
+        assert_eq!(size(&strange), 0);
+        assert_eq!(size(&[&strange[..], &[own, signed(&key, writer, 5)]].concat()), 7, "beside others it still counts");
+    }
 }

@@ -28,6 +28,8 @@ struct Inner {
     loses_each: AtomicUsize,
     calls: AtomicUsize,
     refuses: AtomicBool,
+    /// What somebody else brought to the store as checkpoints.
+    forged: Mutex<Vec<String>>,
 }
 
 impl Shelf {
@@ -55,11 +57,13 @@ impl Shelf {
         let writers = self.0.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let frames = writers.get(writer)?;
         let last = frames.last();
-        let noted = frames.iter().filter_map(|frame| frame.note.as_ref()).filter(|note| note.writer == writer);
+        let every = writers.values().flatten().filter_map(|frame| frame.note.as_ref());
+        let mut notes: Vec<String> = every.filter(|note| note.writer == writer).map(|note| note.note.clone()).collect();
+        notes.extend(self.0.forged.lock().unwrap().clone());
         Some(Held {
             frame: last.map_or(0, |last| last.frame),
             seq: frames.iter().map(|frame| u64::try_from(frame.rows.len()).unwrap()).sum(),
-            noted: noted.map(|note| note.size).max().unwrap_or(0),
+            notes,
             alarm: None,
         })
     }
@@ -343,6 +347,26 @@ async fn sealed_segments_go_when_the_store_and_a_checkpoint_hold_them() {
     let report = verify(dir.path(), &VerifyOptions { allow_pruned: true, ..VerifyOptions::default() }).unwrap();
     assert_eq!(report.verdict, Verdict::Whole, "{report:#?}");
     assert!(shelf.records().len() > 150);
+}
+
+#[tokio::test]
+async fn what_somebody_else_calls_a_checkpoint_takes_no_segment_away() {
+    let (dir, shelf) = (tempfile::tempdir().unwrap(), Shelf::default());
+    let unsigned = TrailConfig { key_file: None, keep_local: Some(Duration::ZERO), ..shipping(dir.path()) };
+    let first = Trail::open(unsigned.clone(), clock()).unwrap();
+    let receipts = append_many(&first, 150, Tier::Process).await;
+    first.close().await.unwrap();
+    let before = segments(dir.path()).len();
+    let stranger = SigningKey::generate("trail.example/clinic").unwrap();
+    let note = stranger.sign(receipts[0].writer.parse().unwrap(), 1_000_000, &Hash([7; 32]));
+    shelf.0.forged.lock().unwrap().push(note);
+    let trail = Trail::open(unsigned, clock()).unwrap();
+    shipped_to(&trail, &shelf);
+    wait_until("lag is 0", || trail.status().shipping.lag == 0 && trail.status().shipping.shipped > 150).await;
+    // Longer than an idle shipper waits before it looks at the folder.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    trail.close().await.unwrap();
+    assert!(before > 2 && segments(dir.path()).len() > before, "all of them are there");
 }
 
 #[tokio::test]

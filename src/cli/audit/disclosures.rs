@@ -1,21 +1,18 @@
 //! `chaperone audit disclosures`: to whom a client's data went, for the client and for the house.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
 
-use super::query::{unread, whole};
+use super::{
+    places::{CONFIGURED, Places as TrailPlaces},
+    query::{unread, whole},
+};
 use crate::{
-    audit::{
-        self, Disclosed, DisclosedInTrail,
-        query::{FolderRecords, Query},
-    },
+    app,
+    audit::{self, Disclosed, DisclosedInTrail, query::Query},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -42,7 +39,7 @@ Exit codes:
   2  the dates, the fee or the tenant cannot be
   6  the trail is damaged: an accounting made of it could lack something
 
-Rows come from the store's `disclosures` and from outcomes in the trail. The same rows and instants always give the
+Rows come from the store's `disclosures` and from outcomes in the trail: its folder, and where it was shipped to. The same rows and instants always give the
 same bytes: state --requested-at and --generated-at to make one again.";
 
 /// How long the store may take.
@@ -56,6 +53,9 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one, if there is any]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The store that the trail is shipped to, read beside the folder [default: the configured one]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = CONFIGURED)]
+    trail_store: Option<String>,
     /// The client
     #[arg(long, value_name = "ID", required_unless_present = "missing")]
     client: Option<String>,
@@ -130,17 +130,15 @@ enum CopyFor {
 
 /// Where rows are read from.
 struct Places {
-    trail: Option<PathBuf>,
+    trail: TrailPlaces,
     store: Option<String>,
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let places = places(args, context)?;
     let now = args.generated_at.unwrap_or_else(|| SystemClock.now());
-    let trail = match &places.trail {
-        None => DisclosedInTrail::default(),
-        Some(dir) => from_trail(args, dir, now)?,
-    };
+    let trail =
+        if places.has_trail() { from_trail(args, &places.trail, context, now)? } else { DisclosedInTrail::default() };
     let bytes = if args.missing { missing(&trail, now)? } else { accounting(args, context, &places, &trail, now)? };
     match &args.out {
         None => print_bytes(&bytes)?,
@@ -154,28 +152,42 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A typed place leaves the configuration alone; without any, it names both.
+impl Places {
+    fn has_trail(&self) -> bool {
+        self.trail.folder.is_some() || self.trail.store.is_some()
+    }
+}
+
+/// A typed place leaves the configuration alone; without any, it names all.
 fn places(args: &Args, context: &Context<'_>) -> Result<Places, Failure> {
-    let mut places = Places { trail: args.dir.clone(), store: args.store.clone() };
-    if args.dir.is_none() && args.store.is_none() || args.config.config.is_some() {
+    let is_typed = args.dir.is_some() || args.store.is_some() || args.trail_store.is_some();
+    let mut places = Places { trail: TrailPlaces::default(), store: args.store.clone() };
+    if args.dir.is_some() || args.trail_store.is_some() {
+        places.trail = TrailPlaces::of(args.dir.as_ref(), args.trail_store.as_deref(), &args.config, context)?;
+    }
+    if !is_typed || args.config.config.is_some() {
         let config = context.offline_config(&args.config)?;
         let configured = config.sources.of(Source::Store).map(|store| store.url.expose().to_owned());
         places.store = places.store.or(configured);
-        places.trail = places.trail.or(Some(config.audit.dir));
+        if places.trail.store.is_none() && args.dir.is_none() {
+            places.trail.store = app::reading_address(&config);
+        }
+        if args.dir.is_none() && args.trail_store.is_none() {
+            let has_store = places.trail.store.is_some();
+            places.trail.folder = Some(config.audit.dir).filter(|dir| !has_store || dir.is_dir());
+        }
     }
-    if let Some(dir) = &places.trail
-        && !dir.is_dir()
-    {
+    if let Some(dir) = places.trail.folder.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(Failure::new(Exit::CannotRun, "there is no trail").at(dir.display().to_string()));
     }
-    match &places.trail {
-        None if args.missing => Err(Failure::new(Exit::CannotRun, "what is missing is seen in the trail")
+    match places.has_trail() {
+        false if args.missing => Err(Failure::new(Exit::CannotRun, "what is missing is seen in the trail")
             .next("name its folder: `chaperone audit disclosures --missing DIR`")),
-        None => {
+        false => {
             say("no trail is named: outcomes that stand in one are not in this accounting");
             Ok(places)
         }
-        Some(_) => {
+        true => {
             if places.store.is_none() && !args.missing {
                 say("no store is named: its `disclosures` are not in this accounting");
             }
@@ -184,24 +196,26 @@ fn places(args: &Args, context: &Context<'_>) -> Result<Places, Failure> {
     }
 }
 
-fn from_trail(args: &Args, dir: &Path, until: Timestamp) -> Result<DisclosedInTrail, Failure> {
+fn from_trail(
+    args: &Args,
+    trail: &TrailPlaces,
+    context: &Context<'_>,
+    until: Timestamp,
+) -> Result<DisclosedInTrail, Failure> {
     let query = Query { client: args.client.clone(), tenant: args.tenant.clone(), ..Query::default() };
-    let missing = audit::first_missing(dir).map_err(|source| {
-        Failure::new(Exit::CannotRun, "the trail's folder cannot be read")
-            .at(dir.display().to_string())
-            .because(source.to_string())
-    })?;
-    if let Some(record) = missing {
-        return Err(Failure::new(
-            Exit::TrailBroken,
-            format!("the records from {record} on are not in this folder any more: an accounting of the rest would lack them"),
-        )
-        .at(dir.display().to_string())
-        .next("name a folder that holds the whole trail: keep segments (`audit.keep_local_hours`), or copy them before"));
-    }
-    let found = audit::disclosed(&FolderRecords::once(dir), query, until).map_err(|error| unread(&error))?;
+    let found = context.block_on(async {
+        if let Some(record) = trail.first_missing().await? {
+            return Err(Failure::new(
+                Exit::TrailBroken,
+                format!("the records from {record} on are not in this trail any more: an accounting of the rest would lack them"),
+            )
+            .at(trail.named())
+            .next("name all of its places: its folder, and the store that it was shipped to (`--trail-store URL`)"));
+        }
+        audit::disclosed(&*trail.source()?, query, until).await.map_err(|error| unread(&error))
+    })??;
     // A list that lacks something is worse than none: it would be handed over as the whole.
-    whole(found.lost.as_deref(), dir)?;
+    whole(found.lost.as_deref(), &trail.named())?;
     Ok(found)
 }
 

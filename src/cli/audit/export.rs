@@ -13,14 +13,16 @@ use sha2::{Digest, Sha256};
 
 use super::{
     filters::FilterArgs,
-    folders, keys,
+    keys,
+    places::{CONFIGURED, Places},
     query::{unread, whole},
+    verify_store,
 };
 use crate::{
     audit::{
         ProveError,
         export::{ExportProof, Format, Runs},
-        query::{FolderRecords, FolderRun},
+        query::{Query, RecordRun},
     },
     cli::{
         bundle::plural,
@@ -35,7 +37,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   chaperone audit export --format jsonl --tenant T1 --out t1.jsonl
-  chaperone audit export --format csv /var/lib/chaperone/audit --from 2026-03-01T00:00:00Z
+  chaperone audit export --format csv --store postgres://auditor@db/ehr --from 2026-03-01T00:00:00Z
 
 Exit codes:
   0  done
@@ -43,8 +45,8 @@ Exit codes:
   2  a filter or format is none
   6  the trail is damaged; with --out nothing was written
 
-Every form has the same rows in the same order, and the same records always give the same bytes. With jsonl and
---out, FILE.proof ties each line to a signed checkpoint: `audit verify-export FILE --key VKEY`.";
+Every form has the same rows in the same order, and the same records always give the same bytes. Without DIR and --store
+both the configured folder and the store are read, as `audit query` does. With jsonl and --out, FILE.proof ties each line to a signed checkpoint: `audit verify-export FILE --key VKEY`.";
 
 const AFTER_VERIFY: &str = "\
 Examples:
@@ -58,8 +60,6 @@ Exit codes:
 
 It proves that every line stands in the trail, unchanged. That the file has all lines that were asked for, it does not.";
 
-/// How many records go by between two looks at the bar.
-const LOOK_EVERY: u64 = 1_000;
 /// No proof of an export is longer: it grows with the places where a selection is torn.
 const PROOF_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -69,6 +69,9 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Read what a store holds, beside DIR if it is given [default address: the configured one]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = CONFIGURED)]
+    store: Option<String>,
     /// The form
     #[arg(long, value_enum)]
     format: ExportFormat,
@@ -130,23 +133,31 @@ struct Written {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let query = args.filters.query()?;
-    let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
+    let places = Places::of(args.dir.as_ref(), args.store.as_deref(), &args.config, context)?;
     let bar = stderr().is_terminal().then(moving);
-    let mut run = FolderRecords::once(&dir).run(query, None).map_err(|error| unread(&error))?;
     let format = args.format.format();
-    let written = match &args.out {
-        None => write(&mut run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref())?,
+    let lost_at_first = |lost: Option<&str>| whole(lost, &places.named());
+    let (written, lost) = match &args.out {
+        None => context.block_on(async {
+            let mut run = begun(&places, query).await?;
+            let written = write(&mut *run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref()).await?;
+            Ok::<_, Failure>((written, run.lost()))
+        })??,
         Some(path) => {
-            whole(run.lost().as_deref(), &dir)?;
             let place = |error: io::Error| Failure::of(Exit::CannotRun, &error).at(path.display().to_string());
             let mut file = WholeFile::beside(path).map_err(place)?;
-            let written = write(&mut run, format, &mut file, bar.as_ref())?;
+            let written = context.block_on(async {
+                let mut run = begun(&places, query).await?;
+                lost_at_first(run.lost().as_deref())?;
+                write(&mut *run, format, &mut file, bar.as_ref()).await
+            })??;
             // The proof first: a file that stands there without it would look like one that has none.
             if format == Format::Jsonl {
-                prove(&dir, path, &written, checkpoints.as_deref())?;
+                let checkpoints = checkpoints(args, context)?;
+                prove(&places, path, &written, checkpoints.as_deref(), context)?;
             }
             file.keep().map_err(place)?;
-            written
+            (written, None)
         }
     };
     if let Some(bar) = bar {
@@ -154,15 +165,30 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     let records = plural(usize::try_from(written.records).unwrap_or(usize::MAX), "record");
     say(format_args!(
-        "{records} · sha256 {}\nthis was read from files: nothing in the trail says so. Over the operators' listener \
+        "{records} · sha256 {}\nthis was read beside the sidecar: nothing in the trail says so. Over the operators' listener \
          (GET /admin/v1/audit/export) an export is recorded",
         written.sha256
     ));
-    whole(run.lost().as_deref(), &dir)
+    whole(lost.as_deref(), &places.named())
 }
 
-fn write(
-    run: &mut FolderRun,
+async fn begun(places: &Places, query: Query) -> Result<Box<dyn RecordRun>, Failure> {
+    places.source()?.begin(query, None).await.map_err(|error| unread(&error))
+}
+
+/// Those that were kept outside. A typed place may be a copy of any trail: the configured ones are not held against it.
+fn checkpoints(args: &Args, context: &Context<'_>) -> Result<Option<PathBuf>, Failure> {
+    if args.checkpoints.is_some() || args.dir.is_some() || args.store.is_some() {
+        return Ok(args.checkpoints.clone());
+    }
+    Ok(context.offline_config(&args.config)?.audit.checkpoints_dir)
+}
+
+/// Records that are taken at a time.
+const AT_ONCE: usize = 500;
+
+async fn write(
+    run: &mut dyn RecordRun,
     format: Format,
     into: &mut dyn Write,
     bar: Option<&ProgressBar>,
@@ -178,16 +204,20 @@ fn write(
     };
     put(&format.head()).map_err(unwritten)?;
     let mut row = Vec::new();
-    while let Some(found) = run.next_found().map_err(|error| unread(&error))? {
-        row.clear();
-        format.row(&found, &mut row).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
-        put(&row).map_err(unwritten)?;
-        runs.push(&found);
-        records += 1;
-        if records.is_multiple_of(LOOK_EVERY)
-            && let Some(bar) = bar
-        {
-            bar.set_message(format!("{records} records · {} segments to go", run.segments_left()));
+    loop {
+        let some = run.next(AT_ONCE).await.map_err(|error| unread(&error))?;
+        if some.is_empty() {
+            break;
+        }
+        for found in &some {
+            row.clear();
+            format.row(found, &mut row).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+            put(&row).map_err(unwritten)?;
+            runs.push(found);
+            records += 1;
+        }
+        if let Some(bar) = bar {
+            bar.set_message(format!("{records} records"));
         }
     }
     into.flush().map_err(unwritten)?;
@@ -210,8 +240,28 @@ fn proof_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn prove(dir: &Path, path: &Path, written: &Written, checkpoints: Option<&Path>) -> Result<(), Failure> {
-    let made = ExportProof::make(dir, written.runs.clone(), written.sha256.clone(), checkpoints);
+/// Of the folder if it has all that was written, else of the frames that the store holds.
+fn prove(
+    places: &Places,
+    path: &Path,
+    written: &Written,
+    checkpoints: Option<&Path>,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let make = |dir: &Path, checkpoints: Option<&Path>| {
+        ExportProof::make(dir, written.runs.clone(), written.sha256.clone(), checkpoints)
+    };
+    let here = places.folder.as_deref().map(|dir| make(dir, checkpoints));
+    let made = match (here, &places.store) {
+        (Some(here), None) => here,
+        (Some(Ok(proof)), Some(_)) => Ok(proof),
+        (_, Some(url)) => {
+            let room = verify_store::Room::new()?;
+            let rebuilt = verify_store::rebuilt(url, &room, context)?;
+            make(rebuilt.dir(), Some(checkpoints.unwrap_or_else(|| rebuilt.checkpoints())))
+        }
+        (None, None) => return Ok(()),
+    };
     let proof = made.map_err(|error| match error {
         ProveError::Broken { .. } | ProveError::Contradicted { .. } => Failure::of(Exit::TrailBroken, &error)
             .next("`chaperone audit verify` says what is damaged; --format jsonl without --out writes what is there"),

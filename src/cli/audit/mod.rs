@@ -5,6 +5,7 @@ mod export;
 mod filters;
 mod key;
 mod line;
+mod places;
 mod prove;
 mod query;
 mod tail;

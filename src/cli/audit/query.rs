@@ -1,12 +1,16 @@
 //! `chaperone audit query`: the records of a question, page by page.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::{filters::FilterArgs, folder, line::short};
+use super::{
+    filters::FilterArgs,
+    line::short,
+    places::{CONFIGURED, Places},
+};
 use crate::{
-    audit::query::{self, Cursor, FolderRecords, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
+    audit::query::{self, Cursor, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -18,7 +22,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   chaperone audit query --client C1 --decision deny --from 2026-03-10T00:00:00Z
-  chaperone audit query /var/lib/chaperone/audit --principal ana --limit 20 -o json
+  chaperone audit query --store postgres://auditor@db/ehr --principal ana --limit 20 -o json
 
 Exit codes:
   0  done, also when nothing was found
@@ -27,8 +31,9 @@ Exit codes:
   6  the trail is damaged; what is whole was printed
 
 Rows come in the order of instant, writer and number. A page names the cursor of the next one, which goes on in
-what was there when the first page was asked for, however many records come meanwhile. This reads files: unlike
-the operators' interface (GET /admin/v1/decisions) it records nothing of the reading.";
+what was there when the first page was asked for, however many records come meanwhile. Without DIR and --store both
+the configured folder and the store are read, where the store may be (`audit.read_url`); a record that both have comes
+once. Unlike the operators' interface (GET /admin/v1/decisions) this records nothing of the reading.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -36,6 +41,9 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Read what a store holds, beside DIR if it is given [default address: the configured one]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = CONFIGURED)]
+    store: Option<String>,
     #[command(flatten)]
     filters: FilterArgs,
     /// At most so many records, up to 1000
@@ -72,9 +80,11 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
             Failure::new(Exit::Usage, format!("--cursor {error}")).next("give the one that the page before named")
         })?),
     };
-    let dir = folder(args.dir.as_ref(), &args.config, context)?;
-    let source = FolderRecords::once(&dir);
-    let page = context.block_on(query::page(&source, query.clone(), after, args.limit))?.map_err(|e| unread(&e))?;
+    let places = Places::of(args.dir.as_ref(), args.store.as_deref(), &args.config, context)?;
+    let page = context.block_on(async {
+        let source = places.source()?;
+        query::page(&*source, query.clone(), after, args.limit).await.map_err(|error| unread(&error))
+    })??;
     let next = page.next.as_ref().map(|next| next.encode(&query, None));
     match args.output {
         PageFormat::Json => {
@@ -84,15 +94,15 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         }
         PageFormat::Pretty => show(&page, next.as_deref())?,
     }
-    whole(page.lost.as_deref(), &dir)
+    whole(page.lost.as_deref(), &places.named())
 }
 
 /// Readers go on behind damage; a reader of what they print must not take it for all there is.
-pub(super) fn whole(lost: Option<&str>, dir: &Path) -> Result<Exit, Failure> {
+pub(super) fn whole(lost: Option<&str>, place: &str) -> Result<Exit, Failure> {
     match lost {
         None => Ok(Exit::Done),
         Some(lost) => Err(Failure::new(Exit::TrailBroken, format!("record {lost} is damaged or missing"))
-            .at(dir.display().to_string())
+            .at(place.to_owned())
             .next("`chaperone audit verify` says what else is")),
     }
 }
@@ -118,6 +128,9 @@ pub(super) fn unread(error: &QueryError) -> Failure {
     match error {
         QueryError::TooMany(_) => failure.next("give --from and --to, or another filter"),
         QueryError::CursorGone(_) | QueryError::Gone { .. } => failure.next("ask again from the start"),
-        QueryError::Io { .. } | QueryError::Unfinished { .. } | QueryError::Source(_) => failure,
+        QueryError::Source(_) => failure.next(
+            "name the store's address, `--store URL`, of a role that may read the trail, or a folder alone: `DIR`",
+        ),
+        QueryError::Io { .. } | QueryError::Unfinished { .. } => failure,
     }
 }

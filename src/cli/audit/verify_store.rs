@@ -40,6 +40,13 @@ impl Drop for Room {
     }
 }
 
+/// The frames that the store at `url` holds, as a folder of segments and one of checkpoints.
+pub(super) fn rebuilt(url: &str, room: &Room, context: &Context<'_>) -> Result<Rebuilt, Failure> {
+    let rebuilt = Rebuilt::begin(&room.0).map_err(|error| in_the_way(&room.0, &error))?;
+    context.block_on(rebuild(url, &rebuilt))??;
+    Ok(rebuilt)
+}
+
 /// Rebuilds and verifies all that the store at `url` holds. The folder that was verified comes back too.
 pub(super) fn verify(
     url: &str,

@@ -99,7 +99,7 @@ impl Task<'_> {
     }
 }
 
-/// Says whether the tables are up to date, and whether the shipped trail is still kept from being changed.
+/// Says whether the tables are up to date, and whether what must stay is still kept from being changed.
 pub(super) fn examine(store: &StorePlace, context: &Context<'_>) -> Result<bool, Failure> {
     let has_tables = examine_one(&store.url, "schema", Part::Tables, context)?;
     let has_trail = match &store.trail_url {
@@ -113,7 +113,7 @@ fn examine_one(url: &str, what: &str, part: Part, context: &Context<'_>) -> Resu
     let work = async {
         let opened = Store::open(url, StoreOptions::default())?;
         opened.check(&[part]).await?;
-        let unguarded = if part == Part::Trail { opened.unguarded().await? } else { Vec::new() };
+        let unguarded = opened.unguarded(part).await?;
         opened.close().await;
         Ok(unguarded)
     };

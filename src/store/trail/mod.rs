@@ -3,12 +3,16 @@
 //! Whether a frame follows is checked where it is stored, in the transaction that stores it: by the function
 //! `audit_append` in PostgreSQL, which is all that the shipping role may call, and by [`sqlite`] in a file.
 
+mod find;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod read;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use find::{Arrived, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
 pub use read::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailReader};
 
 use super::{

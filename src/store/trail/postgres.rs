@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader};
 
-const APPEND: &str = "SELECT held_frame, held_seq, held_noted, held_alarm FROM audit_append($1, $2, $3, $4::jsonb)";
+const APPEND: &str = "SELECT held_frame, held_seq, held_notes, held_alarm FROM audit_append($1, $2, $3, $4::jsonb)";
 
 pub(super) async fn append(
     store: &Store,
@@ -26,11 +26,11 @@ pub(super) async fn append(
     let unreadable = |error: &sqlx::Error| TrailError::Store(StoreError::of(store.address(), error));
     let frame: Option<i64> = row.try_get(0).map_err(|error| unreadable(&error))?;
     let seq: Option<i64> = row.try_get(1).map_err(|error| unreadable(&error))?;
-    let noted: Option<i64> = row.try_get(2).map_err(|error| unreadable(&error))?;
+    let notes: Option<Vec<String>> = row.try_get(2).map_err(|error| unreadable(&error))?;
     let alarm = row.try_get(3).map_err(|error| unreadable(&error))?;
     let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
-    let noted = number(noted).unwrap_or_default();
-    Ok(number(frame).zip(number(seq)).map(|(frame, seq)| Held { frame, seq, noted, alarm }))
+    let notes = notes.unwrap_or_default();
+    Ok(number(frame).zip(number(seq)).map(|(frame, seq)| Held { frame, seq, notes, alarm }))
 }
 
 /// The function's own words hold numbers alone, so they may be said.
@@ -43,10 +43,10 @@ fn failed(store: &Store, error: &sqlx::Error) -> TrailError {
         Some("CH001") => TrailError::Gap(words),
         Some("CH002") => TrailError::Fork(words),
         Some("CH003") => TrailError::Malformed(words),
-        // No such function, or not for this role.
-        Some("42883" | "42501") => TrailError::Store(StoreError::Unmigrated {
+        // No such function or not as it is now, or not for this role.
+        Some("42883" | "42703" | "42501") => TrailError::Store(StoreError::Unmigrated {
             address: store.address().to_owned(),
-            missing: vec!["0002_trail, or the right to execute audit_append"],
+            missing: vec!["0002_trail and 0003_trail_bound, or the right to execute audit_append"],
         }),
         _ => TrailError::Store(StoreError::of(store.address(), error)),
     }

@@ -15,6 +15,8 @@ const FRAMES_AT_ONCE: i64 = 64;
 pub struct HeldWriter {
     pub writer: String,
     pub header: Vec<u8>,
+    /// Whom it followed in its folder, and its last record, as it was found.
+    pub prev: Option<(String, u64)>,
     /// Its last frame and record.
     pub frame: u64,
     pub seq: u64,
@@ -61,12 +63,15 @@ impl TrailReader {
     ///
     /// [`StoreError`].
     pub async fn writers(&mut self) -> Result<Vec<HeldWriter>, StoreError> {
-        let sql = Sql::both("SELECT writer, header, frame, seq, chain, alarm FROM audit_writer ORDER BY writer");
+        let sql = Sql::both(
+            "SELECT writer, header, prev_writer, prev_seq, frame, seq, chain, alarm FROM audit_writer ORDER BY writer",
+        );
         let rows = self.transaction.rows(sql, &[]).await?;
         let writer = |row: &StoredRow| {
             Ok(HeldWriter {
                 writer: row.some_text("writer")?,
                 header: row.bytes("header")?.unwrap_or_default(),
+                prev: row.text("prev_writer")?.zip(Some(count(row, "prev_seq")?)),
                 frame: count(row, "frame")?,
                 seq: count(row, "seq")?,
                 chain: row.bytes("chain")?.unwrap_or_default(),

@@ -14,9 +14,19 @@ use super::{
 use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader};
 
 const WRITER: Sql = Sql::both(
-    "SELECT header, frame, seq, chain, month, alarm, \
-            (SELECT max(size) FROM audit_checkpoint AS note WHERE note.writer = held.writer) AS noted \
-     FROM audit_writer AS held WHERE writer = $1",
+    "SELECT header, prev_writer, prev_seq, frame, seq, chain, month, alarm FROM audit_writer WHERE writer = $1",
+);
+/// What the writer said itself, what was said before that was noted, and what those say that followed it.
+const NOTES: Sql = Sql::both(
+    "SELECT note FROM (SELECT note FROM audit_checkpoint WHERE writer = $1 AND by_writer = $1 \
+                       ORDER BY size DESC LIMIT 1) \
+     UNION ALL \
+     SELECT note FROM (SELECT note FROM audit_checkpoint WHERE writer = $1 AND by_writer = '' \
+                       ORDER BY size DESC LIMIT 1) \
+     UNION ALL \
+     SELECT note FROM (SELECT said.note FROM audit_writer AS after \
+                       JOIN audit_checkpoint AS said ON said.by_writer = after.writer \
+                       WHERE after.prev_writer = $1 AND said.writer = $1 ORDER BY said.size DESC LIMIT 6)",
 );
 const BEGIN: Sql = Sql::both(
     "INSERT INTO audit_writer (writer, header, prev_writer, prev_seq, frame, seq, chain, month, alarm) \
@@ -28,8 +38,9 @@ const FRAME: Sql = Sql::both(
     "INSERT INTO audit_frame (month, writer, frame, first_seq, count, bytes) VALUES ($1, $2, $3, $4, $5, $6)",
 );
 const HELD: Sql = Sql::both("SELECT bytes FROM audit_frame WHERE writer = $1 AND frame = $2");
-const NOTE: Sql =
-    Sql::both("INSERT INTO audit_checkpoint (writer, size, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+const NOTE: Sql = Sql::both(
+    "INSERT INTO audit_checkpoint (writer, size, note, by_writer) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+);
 const RECORD: Sql = Sql::both(
     "INSERT INTO audit_record (month, writer, seq, frame, at, decision_id, kind, tenant, principal, principal_type, \
      action, resource_type, resource_id, client, decision, reason, grant_id, line) \
@@ -45,13 +56,16 @@ struct Row {
     seq: u64,
     chain: Vec<u8>,
     month: String,
-    noted: u64,
+    prev: Option<(String, u64)>,
     alarm: Option<String>,
 }
 
 pub(super) async fn held(store: &Store, writer: &str) -> Result<Option<Held>, TrailError> {
     let mut transaction = store.read().await?;
-    Ok(row(&mut transaction, writer).await?.map(Row::held))
+    match row(&mut transaction, writer).await? {
+        Some(row) => Ok(Some(row.held(notes(&mut transaction, writer).await?))),
+        None => Ok(None),
+    }
 }
 
 pub(super) async fn append(
@@ -75,11 +89,9 @@ pub(super) async fn append(
             refuse_fork(&mut transaction, writer, frame).await?;
             continue;
         }
+        at.refuse_strange_note(writer, frame)?;
         at.follow(frame)?;
         keep(&mut transaction, writer, &at.month, frame).await?;
-        if let Some(note) = frame.note.as_ref().filter(|note| note.writer == writer) {
-            at.noted = at.noted.max(note.size);
-        }
     }
     if at.frame > before {
         let values = [
@@ -91,8 +103,13 @@ pub(super) async fn append(
         ];
         transaction.run(ADVANCE, &values).await?;
     }
+    let notes = notes(&mut transaction, writer).await?;
     transaction.commit().await?;
-    Ok(Some(at.held()))
+    Ok(Some(at.held(notes)))
+}
+
+async fn notes(transaction: &mut Transaction, writer: &str) -> Result<Vec<String>, StoreError> {
+    transaction.rows(NOTES, &[writer.into()]).await?.iter().map(|row| row.some_text("note")).collect()
 }
 
 async fn row(transaction: &mut Transaction, writer: &str) -> Result<Option<Row>, StoreError> {
@@ -104,7 +121,7 @@ async fn row(transaction: &mut Transaction, writer: &str) -> Result<Option<Row>,
         seq: count("seq")?,
         chain: row.bytes("chain")?.unwrap_or_default(),
         month: row.some_text("month")?,
-        noted: count("noted")?,
+        prev: row.text("prev_writer")?.zip(Some(count("prev_seq")?)),
         alarm: row.text("alarm")?,
     }))
 }
@@ -131,7 +148,8 @@ async fn begin(transaction: &mut Transaction, writer: &str, header: &ShippedHead
         Value::from(alarm.clone()),
     ];
     transaction.run(BEGIN, &values).await?;
-    Ok(Row { header: header.bytes.to_vec(), frame: 0, seq: 0, chain, month: header.month.clone(), noted: 0, alarm })
+    let prev = prev.map(|prev| (prev.writer.clone(), prev.seq));
+    Ok(Row { header: header.bytes.to_vec(), frame: 0, seq: 0, chain, month: header.month.clone(), prev, alarm })
 }
 
 async fn refuse_fork(transaction: &mut Transaction, writer: &str, frame: &ShippedFrame) -> Result<(), TrailError> {
@@ -159,7 +177,8 @@ async fn keep(
     ];
     transaction.run(FRAME, &values).await?;
     if let Some(note) = &frame.note {
-        transaction.run(NOTE, &[Value::from(&note.writer), number(note.size), Value::from(&note.note)]).await?;
+        let values = [Value::from(&note.writer), number(note.size), Value::from(&note.note), Value::from(writer)];
+        transaction.run(NOTE, &values).await?;
     }
     for row in &frame.rows {
         transaction.run(RECORD, &record(writer, row)).await?;
@@ -195,8 +214,19 @@ fn number(number: u64) -> Value<'static> {
 }
 
 impl Row {
-    fn held(self) -> Held {
-        Held { frame: self.frame, seq: self.seq, noted: self.noted, alarm: self.alarm }
+    fn held(self, notes: Vec<String>) -> Held {
+        Held { frame: self.frame, seq: self.seq, notes, alarm: self.alarm }
+    }
+
+    /// A writer speaks of itself and of the one that it followed, and of no more records than there were.
+    fn refuse_strange_note(&self, writer: &str, frame: &ShippedFrame) -> Result<(), TrailError> {
+        let Some(note) = &frame.note else { return Ok(()) };
+        let is_own = note.writer == writer && note.size <= self.seq;
+        let is_of_prev = self.prev.as_ref().is_some_and(|(prev, seq)| note.writer == *prev && note.size <= *seq);
+        if is_own || is_of_prev {
+            return Ok(());
+        }
+        Err(TrailError::Malformed("a checkpoint speaks of records that are not its writer's".to_owned()))
     }
 
     /// Moves on to `frame`, if it is the next one and continues the chain.

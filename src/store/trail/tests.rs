@@ -57,8 +57,13 @@ impl Made {
     }
 
     fn checkpoint(&mut self) -> ShippedFrame {
-        let note = format!("trail.example/{}\n{}\nroot\n\n\u{2014} key sig\n", self.writer, self.seq);
-        let shipped = ShippedNote { writer: self.writer.clone(), size: self.seq, note: note.clone() };
+        self.checkpoint_of(&self.writer.clone(), self.seq)
+    }
+
+    /// A note about any writer.
+    fn checkpoint_of(&mut self, writer: &str, size: u64) -> ShippedFrame {
+        let note = made_note(writer, size);
+        let shipped = ShippedNote { writer: writer.to_owned(), size, note: note.clone() };
         let number = self.frame + 1;
         self.close(3, number, Vec::new(), note.as_bytes(), Some(shipped))
     }
@@ -92,6 +97,10 @@ impl Made {
         self.seq += u64::try_from(rows.len()).unwrap();
         ShippedFrame { frame: number, first_seq, bytes: Arc::new(bytes), bound, chain: chain.into(), rows, note }
     }
+}
+
+fn made_note(writer: &str, size: u64) -> String {
+    format!("trail.example/{writer}\n{size}\nroot\n\n\u{2014} key sig\n")
 }
 
 fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
@@ -135,8 +144,8 @@ async fn exercised(url: &str) {
     let held = store.append(WRITER, Some(&header), &frames[1..3]).await.unwrap();
     assert_eq!((held.frame, held.seq), (3, 4));
     let held = store.append(WRITER, None, &frames).await.unwrap();
-    assert_eq!((held.frame, held.seq, held.noted), (4, 5, 4));
-    assert_eq!(store.held(WRITER).await.unwrap(), Some(held));
+    assert_eq!((held.frame, held.seq, held.notes), (4, 5, vec![made_note(WRITER, 4)]));
+    assert_eq!(store.held(WRITER).await.unwrap().map(|held| (held.frame, held.notes.len())), Some((4, 1)));
 
     let _left_out = made.frame(&[APRIL]);
     let error = store.append(WRITER, None, &[made.frame(&[APRIL])]).await.unwrap_err();
@@ -207,6 +216,70 @@ async fn an_index_that_leaves_a_record_out_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_checkpoint_is_taken_of_its_own_writer_and_of_the_one_before_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [format!("sqlite://{}/t.db", folder.path().display()), Postgres::shared().demo().1] {
+        let store = TrailStore::open(&url, MAKING).unwrap();
+        store.store.install(&[Part::Trail], now()).await.unwrap();
+        let mut first = Made::new(WRITER, None);
+        let frames = [first.frame(&[MARCH, MARCH])];
+        store.append(WRITER, Some(&first.header), &frames).await.unwrap();
+
+        let prev = |seq| Some(ShippedPredecessor { writer: WRITER.to_owned(), seq, clean: false });
+        let strangers = [
+            (None, WRITER, 1, "of a writer that it did not follow"),
+            (prev(2), WRITER, 3, "of more records than it found"),
+            (prev(2), "0199aaaa-0000-7000-8000-00000000000f", 1, "of anybody else"),
+        ];
+        for (n, (prev, about, size, what)) in strangers.into_iter().enumerate() {
+            let mut stranger = Made::new(&format!("0199aaaa-0000-7000-8000-0000000000e{n}"), prev);
+            let note = stranger.checkpoint_of(about, size);
+            let error = store.append(&stranger.writer, Some(&stranger.header), &[note]).await.unwrap_err();
+            assert!(error.to_string().contains("not its writer's"), "{what}: {error}");
+        }
+        let ahead = first.checkpoint_of(WRITER, 3);
+        let error = store.append(WRITER, None, &[ahead]).await.unwrap_err();
+        assert!(error.to_string().contains("not its writer's"), "{error}");
+        assert_eq!(store.held(WRITER).await.unwrap().unwrap().notes, Vec::<String>::new());
+
+        // One that followed says it, and takes no place from what the writer says itself.
+        let mut next = Made::new("0199aaaa-0000-7000-8000-0000000000aa", prev(2));
+        let note = next.checkpoint_of(WRITER, 2);
+        store.append(&next.writer, Some(&next.header), &[note]).await.unwrap();
+        let mut first =
+            Made { writer: WRITER.to_owned(), header: first.header, chain: frames[0].chain.to_vec(), frame: 1, seq: 2 };
+        let own = first.checkpoint();
+        let held = store.append(WRITER, None, &[own]).await.unwrap();
+        assert_eq!(held.notes, [made_note(WRITER, 2), made_note(WRITER, 2)]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_month_waits_for_nobody_who_appends_or_reads() {
+    let url = Postgres::shared().demo().1;
+    let store = TrailStore::open(&url, MAKING).unwrap();
+    store.store.install(&[Part::Trail], now()).await.unwrap();
+    let mut made = Made::new(WRITER, None);
+    store.append(WRITER, Some(&made.header.clone()), &[made.frame(&[MARCH])]).await.unwrap();
+    let months = Sql::both("SELECT count(*) AS n FROM pg_class WHERE relname ~ '^audit_record_2026_0[34]$'");
+    let mut asking = store.store.begin().await.unwrap();
+    assert_eq!(asking.row(months, &[]).await.unwrap().unwrap().int("n").unwrap(), Some(2), "April is there in March");
+    drop(asking);
+
+    // Somebody appends to March, reads, and does not come to an end.
+    let mut others = store.store.begin().await.unwrap();
+    let append = Sql::both(
+        "INSERT INTO audit_record (month, writer, seq, frame, at, kind) VALUES ('2026-03', 'w', 1, 1, now(), 'x')",
+    );
+    others.run(append, &[]).await.unwrap();
+    others.rows(Sql::both("SELECT count(*) FROM audit_frame"), &[]).await.unwrap();
+    let other = TrailStore::open(&url, StoreOptions { statement_timeout: std::time::Duration::from_secs(2), ..MAKING });
+    let held = other.unwrap().append(WRITER, None, &[made.frame(&["2026-09-01T00:00:00Z"])]).await.unwrap();
+    assert_eq!(held.seq, 2, "September was made meanwhile");
+    others.commit().await.unwrap();
+}
+
 /// Changes that nobody may make, by way of whichever table.
 const CHANGES: [&str; 10] = [
     "UPDATE audit_record SET client = 'C9'",
@@ -274,12 +347,12 @@ async fn a_trigger_that_was_disabled_or_dropped_is_named() {
         store.store.install(&[Part::Trail], now()).await.unwrap();
         let mut made = Made::new(WRITER, None);
         store.append(WRITER, Some(&made.header.clone()), &[made.frame(&[MARCH])]).await.unwrap();
-        assert_eq!(store.store.unguarded().await.unwrap(), Vec::<String>::new());
+        assert_eq!(store.store.unguarded(Part::Trail).await.unwrap(), Vec::<String>::new());
         for (change, words) in changes {
             let mut transaction = store.store.begin().await.unwrap();
             transaction.run(Sql::both(change), &[]).await.unwrap();
             transaction.commit().await.unwrap();
-            let found = store.store.unguarded().await.unwrap();
+            let found = store.store.unguarded(Part::Trail).await.unwrap();
             assert!(found.iter().any(|problem| problem.contains(words)), "{found:?}");
         }
     }

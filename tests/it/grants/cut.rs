@@ -12,6 +12,8 @@ use chaperone::{
     store::{Sql, Store},
 };
 
+use jiff::SignedDuration;
+
 use super::{Clinic, opened_store, person, wish};
 use crate::helpers::{
     authorizer::{NOW, opened},
@@ -127,22 +129,27 @@ async fn a_record_whose_change_never_was_is_taken_back_once() {
     trail.append((), record, Tier::Disk).await.unwrap();
     trail.close().await.unwrap();
     let mut transaction = clinic.store.begin().await.unwrap();
-    for (id, writer) in
-        [("0199-a-change", writer.as_str()), ("0199-untold", writer.as_str()), ("0199-elsewhere", "another")]
-    {
+    // More than one look takes, of a sidecar whose folder is gone.
+    let lost: Vec<String> = (0..230).map(|n| format!("0198-lost-{n:03}")).collect();
+    let a_day_ago = clock.now() - SignedDuration::from_hours(25);
+    let notes = [("0199-a-change", &*writer, clock.now()), ("0199-untold", &*writer, clock.now())];
+    let notes = notes.into_iter().chain([("0199-elsewhere", "another", clock.now())]);
+    for (id, writer, at) in notes.chain(lost.iter().map(|id| (id.as_str(), "gone", a_day_ago))) {
         let note = Sql::both("INSERT INTO change_intents (id, writer, at) VALUES ($1, $2, $3)");
-        transaction.run(note, &[id.into(), writer.into(), clock.now().into()]).await.unwrap();
+        transaction.run(note, &[id.into(), writer.into(), at.into()]).await.unwrap();
     }
     transaction.commit().await.unwrap();
 
     let trail = opened(&clinic.authorizing.trail(), &clock);
     let admin = clinic.authorizing.admin_on(Some(Arc::clone(&clinic.store)), Arc::clone(&trail));
-    assert_eq!(admin.recover(&clinic.authorizing.trail()).await.unwrap(), 1);
+    assert_eq!(admin.recover(&clinic.authorizing.trail()).await.unwrap(), 1 + lost.len());
     assert_eq!(admin.recover(&clinic.authorizing.trail()).await.unwrap(), 0);
     trail.close().await.unwrap();
     let taken_back: Vec<_> =
         clinic.told("system").into_iter().filter(|record| record["detail"]["event"] == "not_made").collect();
-    assert_eq!(taken_back.len(), 1);
-    assert_eq!(taken_back[0]["detail"]["change"], "0199-a-change");
+    let said: std::collections::BTreeSet<&str> =
+        taken_back.iter().map(|record| record["detail"]["change"].as_str().unwrap()).collect();
+    assert_eq!((taken_back.len(), said.len()), (1 + lost.len(), 1 + lost.len()), "each once");
+    assert!(said.contains("0199-a-change") && lost.iter().all(|id| said.contains(id.as_str())));
     assert_eq!(count(&clinic.store, "SELECT count(*) AS n FROM change_intents").await, 1, "the other sidecar's stays");
 }

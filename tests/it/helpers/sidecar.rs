@@ -107,12 +107,20 @@ pub(crate) struct Doors {
 
 impl Doors {
     pub(crate) fn tcp(&self) -> Asker<TcpStream> {
-        let stream = TcpStream::connect(&self.tcp).expect("the callers' port answers");
-        Asker::new(stream, &self.token)
+        self.tcp_if_there().expect("the callers' port answers")
     }
 
     pub(crate) fn unix(&self) -> Asker<UnixStream> {
-        Asker::new(UnixStream::connect(&self.socket).expect("the socket answers"), "")
+        self.unix_if_there().expect("the socket answers")
+    }
+
+    /// An error where the process may be gone meanwhile.
+    pub(crate) fn tcp_if_there(&self) -> std::io::Result<Asker<TcpStream>> {
+        Ok(Asker::new(TcpStream::connect(&self.tcp)?, &self.token))
+    }
+
+    pub(crate) fn unix_if_there(&self) -> std::io::Result<Asker<UnixStream>> {
+        Ok(Asker::new(UnixStream::connect(&self.socket)?, ""))
     }
 
     /// The admin API's answer to a GET.

@@ -8,6 +8,7 @@ mod digest;
 mod folder;
 mod found;
 mod matcher;
+mod shown;
 mod stamp;
 mod sweep;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub struct Query {
     pub decision: Option<Decision>,
     pub reason: Option<String>,
     pub grant: Option<String>,
+    /// The tenant that the principal acted in, or whose the resource is.
     pub tenant: Option<String>,
     /// Not those before.
     pub from: Option<Timestamp>,

@@ -169,6 +169,7 @@ impl Permitted {
         if let Some(evaluation) = &self.evaluation {
             record.tenant.clone_from(&evaluation.subject.tenant);
             record.client.clone_from(&evaluation.subject.client);
+            record.resource_tenant.clone_from(&evaluation.subject.resource_tenant);
             record.crud = evaluation.subject.crud;
             record.policies = evaluation.policies.iter().map(|policy| policy.id.clone()).collect();
         }

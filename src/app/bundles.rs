@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{AppError, House};
 use crate::{
-    config::PoliciesConfig,
+    authorize,
+    config::{AuditCapture, Config, PoliciesConfig},
     domain::{Record, RecordKind, Tier},
     engine::{
         Bundle,
@@ -12,7 +13,7 @@ use crate::{
         load::BundlePaths,
         problem::{Problem, Problems},
     },
-    telemetry::{Metrics, ReloadResult},
+    telemetry::{Chain, Metrics, ReloadResult},
     watch::{Pace, Watch},
 };
 
@@ -26,6 +27,16 @@ pub(super) fn load_first(config: &PoliciesConfig, metrics: &Metrics) -> Result<L
     warn(&warnings);
     metrics.policies_live(&bundle.revision);
     Ok(Live::new(bundle))
+}
+
+/// Keeps a copy of the files by their digest, where decisions are captured.
+pub(super) fn keep(config: &Config, revision: &str) {
+    if config.audit.capture == AuditCapture::Off {
+        return;
+    }
+    if let Err(error) = paths(&config.policies).keep(revision, &authorize::bundles_folder(&config.audit.dir)) {
+        tracing::error!(error = %Chain(&error), %revision, "the bundle is not kept: what it decides cannot be derived again");
+    }
 }
 
 fn warn(warnings: &Problems) {
@@ -92,6 +103,7 @@ fn read(house: &House) -> Found {
         Reload::Load => match Bundle::load(&paths) {
             Ok((bundle, warnings)) => {
                 warn(&warnings);
+                keep(&house.config, &bundle.revision);
                 Found::Changed(Box::new(bundle))
             }
             Err(problems) => Found::Bad(Some(digest), problems),

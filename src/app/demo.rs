@@ -197,7 +197,7 @@ policies: {{ dir: "{dir}/policies", schemas: "{dir}/schemas", cache_dir: "{dir}/
 sources:
   app: {{ url: "sqlite://{dir}/app.db" }}
   store: {{ url: "sqlite://{dir}/store.db" }}
-audit: {{ dir: "{dir}/audit", accept_ephemeral: true, ship: store }}
+audit: {{ dir: "{dir}/audit", accept_ephemeral: true, ship: store, capture: slices }}
 "#
         )
     }

@@ -20,6 +20,8 @@ pub enum AppError {
     Close(#[source] audit::CloseError),
     #[error("the audit trail cannot be shipped")]
     Ship(#[source] std::io::Error),
+    #[error("what decisions are made of cannot be kept (`audit.capture`)")]
+    Capture(#[source] std::io::Error),
     #[error("the audit trail stopped: {0}")]
     TrailStopped(String),
     #[error("cannot listen")]

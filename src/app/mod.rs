@@ -24,10 +24,10 @@ pub use shipping::address as shipping_address;
 
 use crate::{
     admin::{Admin, Rooms},
-    audit::{Trail, TrailConfig, TrailHealth, TrailStatus},
+    audit::{Captures, Trail, TrailConfig, TrailHealth, TrailStatus},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
-    config::Config,
+    config::{AuditCapture, Config},
     engine::live::Live,
     entities::Facts,
     lifecycle::{self, Bounds, Lifecycle},
@@ -80,7 +80,11 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let store = store::open(&start.config)?;
     let trail = Arc::new(Trail::open(trail_config(&start.config), Arc::clone(&start.clock))?);
     lifecycle.readiness.ready("trail", "the trail is open");
-    let authorizer = Arc::new(Authorizer::new(
+    let captures = captures(&start.config, &trail)?;
+    if let Some(bundle) = &bundle {
+        bundles::keep(&start.config, &bundle.revision);
+    }
+    let authorizer = Authorizer::new(
         Arc::clone(&live),
         Arc::clone(&facts),
         Arc::clone(&trail),
@@ -90,7 +94,8 @@ pub async fn run(start: Start) -> Result<(), AppError> {
             durability: start.config.audit.durability.default,
             durability_of_changes: start.config.audit.durability.changes,
         },
-    ));
+    );
+    let authorizer = Arc::new(authorizer.capturing(captures.clone()));
     let admin = Arc::new(Admin::new(Rooms {
         authorizer: Arc::clone(&authorizer),
         live: Arc::clone(&live),
@@ -117,6 +122,11 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     // The seal comes last, when no request can append any more; also after a death or where nothing could be bound, so
     // that the trail ends cleanly.
     let closed = trail.close().await;
+    if let Some(captures) = captures
+        && tokio::task::spawn_blocking(move || captures.close()).await.is_err()
+    {
+        tracing::error!("the last of what decisions were made of may not be written");
+    }
     ended?;
     closed.map_err(AppError::Close)
 }
@@ -139,6 +149,17 @@ async fn answer(
     on_listening(&listening)?;
     shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)
+}
+
+/// Where it is kept what decisions are made of, if it is.
+fn captures(config: &Config, trail: &Trail) -> Result<Option<Arc<Captures>>, AppError> {
+    match config.audit.capture {
+        AuditCapture::Off => Ok(None),
+        AuditCapture::Slices => {
+            let opened = Captures::open(&config.audit.dir, &trail.status().writer, config.audit.capture_bytes);
+            opened.map(|captures| Some(Arc::new(captures))).map_err(AppError::Capture)
+        }
+    }
 }
 
 fn trail_config(config: &Config) -> TrailConfig {

@@ -13,6 +13,7 @@
 
 mod adrift;
 mod bytes;
+mod captures;
 pub mod changes;
 mod checkpoint;
 mod config;
@@ -51,6 +52,7 @@ mod volume;
 mod walk;
 mod writer;
 
+pub use captures::{CapturedBlobs, Captures};
 pub use config::TrailConfig;
 pub use decisions::DecisionEntry;
 pub use disclosed::{Disclosed, DisclosedInTrail, disclosed};

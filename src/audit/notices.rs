@@ -51,6 +51,18 @@ pub(super) fn refused(at: Timestamp, refused: Refused) -> Record {
     record
 }
 
+/// The record with number `seq` stands, and the answer to its decision did not leave: whoever counts leaves it out.
+pub(super) fn withheld(at: Timestamp, (id, caller): (&str, &str), seq: u64, why: &str) -> Record {
+    let mut record = Record::new(RecordKind::System, at);
+    record.decision_id = Some(id.to_owned());
+    record.caller = Some(caller.to_owned());
+    let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
+    say("event", json!("withheld"));
+    say("withheld_seq", json!(seq));
+    say("why", json!(why));
+    record
+}
+
 /// A record nobody waits for.
 pub(super) fn pending(record: &Record) -> Result<Pending, serde_json::Error> {
     Ok(Pending { rest: rest(record)?, tier: Tier::Process, answer: None, decision: None })

@@ -23,6 +23,18 @@ pub(super) enum Refusal {
     Closed,
 }
 
+impl Refusal {
+    /// The word in a record.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Away => "store_away",
+            Self::Fatal => "fatal",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// A record on its way to the writer.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -142,6 +154,21 @@ impl Queue {
         }
         drop(inner);
         self.bell.notify_all();
+    }
+
+    /// Enqueues a record of the trail's own behind all that wait, also while there is no room on disk; false if the trail
+    /// ends or too many wait.
+    pub(super) fn push_own(&self, pending: Pending) -> bool {
+        let mut inner = self.lock();
+        // Callers' own limit, and as much again: each of these stands for a caller that has left.
+        if inner.closed.is_some() || inner.records.len() >= self.records_max.saturating_mul(2) {
+            return false;
+        }
+        inner.bytes += pending.rest.len();
+        inner.records.push_back(pending);
+        drop(inner);
+        self.bell.notify_all();
+        true
     }
 
     /// Takes what is queued, as much as fits into one frame by `cost`.

@@ -16,6 +16,7 @@ use super::{
     decisions::DecisionIndex,
     lock::FolderLock,
     merkle::{Frontier, Hash},
+    notices,
     queue::{Answer, Queue, Refusal},
     segment::{Origin, Segment},
     ship::Shipping,
@@ -46,6 +47,8 @@ pub(super) struct Waiter {
     /// What its receipt will say.
     pub(super) tier: Tier,
     pub(super) answer: oneshot::Sender<Answer>,
+    /// Of a decision: its id and who asked for it.
+    pub(super) decision: Option<(String, String)>,
 }
 
 impl Waiter {
@@ -260,6 +263,24 @@ impl Shared {
         }
         drop(state);
         self.bell.notify_all();
+    }
+
+    /// Refuses callers whose records are in a frame already: the records stand, or will, and their answers do not leave. Of
+    /// each decision among them the trail says so, where it can take another record: it waits for none of its own.
+    pub(super) fn withhold(&self, waiters: Vec<Waiter>, refusal: Refusal) {
+        let mut left_out = 0_usize;
+        for waiter in &waiters {
+            let Some((id, caller)) = &waiter.decision else { continue };
+            let record = notices::withheld(self.clock.now(), (id, caller), waiter.seq, refusal.as_str());
+            let is_queued = notices::pending(&record).is_ok_and(|pending| self.queue.push_own(pending));
+            left_out += usize::from(!is_queued);
+        }
+        if left_out > 0 {
+            tracing::error!(decisions = left_out, "the trail cannot take the records of answers that were withheld");
+        }
+        for waiter in waiters {
+            waiter.tell(Err(refusal));
+        }
     }
 
     /// Ends the trail: every waiter and every later caller hears it.

@@ -105,9 +105,7 @@ fn refuse_for_now(shared: &Shared) -> Rest {
     let mut state = shared.state();
     let waiters = state.take_waiters();
     drop(shared.wait(state, SPARE_POLL));
-    for waiter in waiters {
-        waiter.tell(Err(Refusal::Full));
-    }
+    shared.withhold(waiters, Refusal::Full);
     Rest::Frames
 }
 

@@ -371,7 +371,7 @@ fn waiters(batch: Vec<Pending>, first_seq: u64, is_adrift: bool) -> Waiters {
             Tier::Disk => &mut waiters.disk,
             Tier::Remote => &mut waiters.remote,
         };
-        waiting.push(Waiter { seq, tier, answer });
+        waiting.push(Waiter { seq, tier, answer, decision: pending.decision });
     }
     waiters
 }

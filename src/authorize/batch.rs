@@ -75,7 +75,7 @@ impl Held<'_> {
             let bundle = authorizer.live.current().ok_or(AuthorizeError::NoBundle)?;
             let started = authorizer.clock.elapsed();
             let stale = authorizer.stale(&bundle, Some(&old), None, started);
-            return authorizer.record(&waiting.request, stale, started).await;
+            return authorizer.record(&waiting.request, stale, None, started).await;
         }
         let (recorded, hold) = authorizer.decide(&waiting.request).await?;
         if recorded.value().decision.is_allow() {

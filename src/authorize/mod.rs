@@ -3,14 +3,19 @@
 //! One bundle, one slice, one clock reading a request. What comes back is recorded, or it does not come back.
 
 mod batch;
+mod capture;
 mod record;
+mod rederive;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use capture::Basis;
+
 pub use batch::Held;
+pub use rederive::{Derived, Difference, NotDerived, Rederiver, bundles_folder};
 
 use crate::{
-    audit::{AppendError, Recorded, Trail},
+    audit::{AppendError, Captures, Recorded, Trail},
     clock::Clock,
     domain::{
         Cell, Evaluation, Outcome, Reason, Record, RecordKind, Request, Tier, Timestamp, mapping::Attribute,
@@ -50,11 +55,13 @@ struct Decided {
     hold: Hold,
     cache: CacheUse,
     question: Option<Question>,
+    /// What the evaluation was made of; none where no facts were read.
+    basis: Option<Basis>,
 }
 
 impl Decided {
     fn without_facts(evaluation: Evaluation, question: Option<Question>) -> Self {
-        Self { evaluation, hold: Hold::default(), cache: CacheUse::Unused, question }
+        Self { evaluation, hold: Hold::default(), cache: CacheUse::Unused, question, basis: None }
     }
 }
 
@@ -67,6 +74,8 @@ pub struct Authorizer {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     settings: Settings,
+    /// Where it is kept what decisions were made of, if it is.
+    captures: Option<Arc<Captures>>,
     /// Looking for an old decision reads the folder: one at a time, so that reports cannot crowd out decisions.
     lookup: tokio::sync::Mutex<()>,
 }
@@ -97,7 +106,13 @@ impl Authorizer {
         metrics: Metrics,
         settings: Settings,
     ) -> Self {
-        Self { live, facts, trail, clock, metrics, settings, lookup: tokio::sync::Mutex::new(()) }
+        Self { live, facts, trail, clock, metrics, settings, captures: None, lookup: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The same, keeping what each decision is made of.
+    #[must_use]
+    pub fn capturing(self, captures: Option<Arc<Captures>>) -> Self {
+        Self { captures, ..self }
     }
 
     /// Decides `request`, records the decision and only then returns it.
@@ -125,7 +140,8 @@ impl Authorizer {
         let mut last = None;
         for trust in [Trust::Feed, Trust::LoadsAlone] {
             let decided = self.evaluate(&bundle, request, trust).await;
-            let recorded = self.record(request, decided.evaluation, started).await?;
+            let facts = decided.question.as_ref().zip(decided.basis.as_ref());
+            let recorded = self.record(request, decided.evaluation, facts, started).await?;
             if !recorded.value().decision.is_allow() || decided.hold.is_good(self.clock.elapsed()) {
                 return Ok((self.released(request, recorded, decided.cache, started), decided.hold));
             }
@@ -134,7 +150,7 @@ impl Authorizer {
         }
         let (recorded, question) = last.unzip();
         let stale = self.stale(&bundle, recorded.as_ref(), question.flatten().as_ref(), started);
-        let recorded = self.record(request, stale, started).await?;
+        let recorded = self.record(request, stale, None, started).await?;
         Ok((self.released(request, recorded, CacheUse::Miss, started), Hold::default()))
     }
 
@@ -187,11 +203,17 @@ impl Authorizer {
         &self,
         request: &Request,
         evaluation: Evaluation,
+        facts: Option<(&Question, &Basis)>,
         started: Duration,
     ) -> Result<Recorded<Evaluation>, AuthorizeError> {
         self.tell(request, &evaluation);
         let latency = self.clock.elapsed().saturating_sub(started);
-        let record = record::of(request, &evaluation, self.clock.now(), latency);
+        let mut record = record::of(request, &evaluation, self.clock.now(), latency);
+        if let (Some(captures), Some((question, basis))) = (&self.captures, facts)
+            && let Err(why) = capture::capture(captures, request, question, basis, &mut record)
+        {
+            tracing::warn!(%why, "what a decision was made of is not kept: it cannot be derived again");
+        }
         let tier = self.settings.tier(evaluation.durability);
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
@@ -234,6 +256,7 @@ impl Authorizer {
         let asking = asking(&question, now);
         match self.facts.gathered(&bundle.mapping, &plan, &asking, trust).await {
             Ok(gathered) => Decided {
+                basis: Some(Basis { entities: gathered.slice.entities.clone(), skew: gathered.slice.skew, at: now }),
                 evaluation: bundle.evaluate(&question, &gathered.slice, now),
                 cache: match (gathered.kept, gathered.loaded) {
                     (0, 0) => CacheUse::Unused,

@@ -9,7 +9,8 @@ use crate::domain::{
     Evaluation, Outcome, Record, RecordKind, Request,
     evaluation::Fields,
     record::{
-        FREE_TEXT_CHARS_MAX, FieldsRecord, PrincipalRecord, ResourceRecord, RevisionsRecord, SessionRecord, code_word,
+        FREE_TEXT_CHARS_MAX, FieldsRecord, PrincipalRecord, RECORD_VERSION, ResourceRecord, RevisionsRecord,
+        SessionRecord, code_word,
     },
     request::Caller,
 };
@@ -26,14 +27,30 @@ pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, late
     record.principal = Some(PrincipalRecord {
         kind: code_word(&request.subject.kind),
         id: request.subject.id.clone(),
-        roles: evaluation.subject.roles.clone(),
+        roles: Vec::new(),
     });
-    record.tenant.clone_from(&evaluation.subject.tenant);
     record.action = Some(code_word(&request.action));
-    record.crud = evaluation.subject.crud;
     record.resource = Some(ResourceRecord { kind: code_word(&request.resource.kind), id: request.resource.id.clone() });
+    record.access_reason = text(request, "access_reason").map(|reason| cut(reason, FREE_TEXT_CHARS_MAX));
+    record.session = session(request);
+    record.ip = text(request, "ip").map(|ip| cut(ip, WORD_CHARS_MAX));
+    record.user_agent = text(request, "user_agent").map(|agent| cut(agent, WORD_CHARS_MAX));
+    record.ignored.clone_from(&evaluation.ignored);
+    judged(&mut record, request.fields.clone(), evaluation);
+    record.latency_us = u64::try_from(latency.as_micros()).ok();
+    record
+}
+
+/// What came of judging the facts: these keys a decision that is made again has to give again.
+pub(super) fn judged(record: &mut Record, requested: Option<Vec<String>>, evaluation: &Evaluation) {
+    if let Some(principal) = &mut record.principal {
+        principal.roles.clone_from(&evaluation.subject.roles);
+    }
+    record.tenant.clone_from(&evaluation.subject.tenant);
+    record.crud = evaluation.subject.crud;
     record.client.clone_from(&evaluation.subject.client);
-    record.fields = fields(request, evaluation.fields.as_ref());
+    record.resource_tenant.clone_from(&evaluation.subject.resource_tenant);
+    record.fields = fields(requested, evaluation.fields.as_ref());
     record.decision = Some(evaluation.decision);
     record.reason.clone_from(&evaluation.reason);
     record.policies = evaluation.policies.iter().map(|policy| policy.id.clone()).collect();
@@ -43,19 +60,29 @@ pub(super) fn of(request: &Request, evaluation: &Evaluation, at: Timestamp, late
     record.grant.clone_from(&evaluation.grant);
     record.would_have_been_allowed = evaluation.would_have_been_allowed;
     record.purpose = evaluation.subject.purpose.as_ref().map(|purpose| Arc::from(cut(purpose, WORD_CHARS_MAX)));
-    record.access_reason = text(request, "access_reason").map(|reason| cut(reason, FREE_TEXT_CHARS_MAX));
-    record.session = session(request);
-    record.ip = text(request, "ip").map(|ip| cut(ip, WORD_CHARS_MAX));
-    record.user_agent = text(request, "user_agent").map(|agent| cut(agent, WORD_CHARS_MAX));
-    record.ignored.clone_from(&evaluation.ignored);
     record.asserted.clone_from(&evaluation.asserted);
     record.revisions = Some(RevisionsRecord {
         policies: evaluation.policies_revision.to_string(),
         facts: evaluation.facts_revision.clone(),
     });
     record.facts_age_ms = Some(evaluation.facts_age_ms);
-    record.latency_us = u64::try_from(latency.as_micros()).ok();
-    record
+}
+
+/// The line of `record` as the trail stores it.
+pub(super) fn line(seq: u64, record: &Record) -> Option<Vec<u8>> {
+    let json = serde_json::to_string(record).ok()?;
+    Some(format!("{{\"v\":{RECORD_VERSION},\"seq\":{seq},{}", json.strip_prefix('{')?).into_bytes())
+}
+
+/// The text of a record that the question had too, by the key of its context.
+pub(super) fn text_of<'a>(record: &'a Record, key: &str) -> Option<&'a str> {
+    match key {
+        "access_reason" => record.access_reason.as_deref(),
+        "ip" => record.ip.as_deref(),
+        "user_agent" => record.user_agent.as_deref(),
+        "purpose" => record.purpose.as_deref(),
+        _ => None,
+    }
 }
 
 /// Says that the allow with number `seq` did not leave: whoever counts disclosures leaves it out.
@@ -90,9 +117,9 @@ pub(super) fn of_outcome(outcome: &Outcome, caller: &Caller, mut record: Record)
     record
 }
 
-fn fields(request: &Request, fields: Option<&Fields>) -> Option<FieldsRecord> {
+fn fields(requested: Option<Vec<String>>, fields: Option<&Fields>) -> Option<FieldsRecord> {
     let words = |names: Vec<String>| names.iter().map(|name| code_word(name)).collect::<Vec<_>>();
-    let requested = words(request.fields.clone()?);
+    let requested = words(requested?);
     let mut told = fields.cloned().unwrap_or_default();
     told.deny = told.deny.into_iter().map(|(name, reason)| (code_word(&name), reason)).collect();
     Some(FieldsRecord { requested, allowed: told.allow, masked: told.mask.into_keys().collect(), denied: told.deny })

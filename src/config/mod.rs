@@ -30,8 +30,8 @@ pub use callers::{CallerConfig, Capability, SubjectMode, UnixPeers};
 pub use document::Flag;
 pub use environment::Environment;
 pub use parts::{
-    AuditConfig, AuditDurability, AuditShip, EntitiesConfig, GrantsConfig, Limits, LogFormat, LogLevel, PoliciesConfig,
-    TelemetryConfig,
+    AuditCapture, AuditConfig, AuditDurability, AuditShip, EntitiesConfig, GrantsConfig, Limits, LogFormat, LogLevel,
+    PoliciesConfig, TelemetryConfig,
 };
 pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};

@@ -88,6 +88,16 @@ pub struct AuditConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_url: Option<Secret>,
     pub keep_local_hours: u64,
+    pub capture: AuditCapture,
+    pub capture_bytes: u64,
+}
+
+/// Whether it is kept what decisions were made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditCapture {
+    Off,
+    Slices,
 }
 
 /// Where the trail goes besides its folder.
@@ -110,6 +120,7 @@ pub struct AuditDurability {
 impl AuditConfig {
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
         let (ship, ship_url, read_url, keep_local_hours) = Self::read_shipping(s);
+        let (capture, capture_bytes) = Self::read_capture(s);
         let audit = Self {
             dir: s.path("dir", "/var/lib/chaperone/audit", "Folder of the trail; one process at a time writes there."),
             durability: s.section(
@@ -154,6 +165,8 @@ impl AuditConfig {
             ship_url,
             read_url,
             keep_local_hours,
+            capture,
+            capture_bytes,
         };
         audit.check_shipping(s);
         if audit.segment_bytes > audit.quota_bytes {
@@ -202,6 +215,25 @@ impl AuditConfig {
             "Hours that a sealed segment stays in the folder though store and checkpoint hold it.",
         );
         (ship, url, read_url, keep_local_hours)
+    }
+
+    fn read_capture(s: &mut Section<'_, '_>) -> (AuditCapture, u64) {
+        let capture = s.choice(
+            "capture",
+            AuditCapture::Off,
+            &[("off", AuditCapture::Off), ("slices", AuditCapture::Slices)],
+            "Whether the facts of each decision are kept, ids and labels alone, for `audit rederive`.",
+        );
+        let bytes = s.number(
+            "capture_bytes",
+            GIB,
+            64 * MIB..=1024 * GIB,
+            "Most space that they take beside the trail; the oldest go first.",
+        );
+        if capture == AuditCapture::Off && s.has("capture_bytes") {
+            s.warning("capture_bytes", "nothing is kept with `capture: off`; the key has no effect");
+        }
+        (capture, bytes)
     }
 
     fn check_shipping(&self, s: &mut Section<'_, '_>) {

@@ -127,6 +127,8 @@ pub struct Subject {
     pub roles: Vec<Arc<str>>,
     pub tenant: Option<Arc<str>>,
     pub client: Option<Arc<str>>,
+    /// Whose the resource is; `tenant` is the one that the principal acts in.
+    pub resource_tenant: Option<Arc<str>>,
     pub purpose: Option<Arc<str>>,
     pub crud: Option<char>,
 }

@@ -91,6 +91,9 @@ pub struct Record {
     pub resource: Option<ResourceRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<Arc<str>>,
+    /// Whose the resource is, as the facts say: `tenant` is the one that the principal acts in, which may be another or none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resource_tenant: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fields: Option<FieldsRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -129,6 +132,8 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub slice_sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub question_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub latency_us: Option<u64>,
     /// What kinds other than `decision` have to say: a fixed set of keys for each, ids and codes only.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
@@ -151,6 +156,7 @@ impl Record {
             crud: None,
             resource: None,
             client: None,
+            resource_tenant: None,
             fields: None,
             decision: None,
             reason: None,
@@ -169,6 +175,7 @@ impl Record {
             revisions: None,
             facts_age_ms: None,
             slice_sha256: None,
+            question_sha256: None,
             latency_us: None,
             detail: BTreeMap::new(),
         }

@@ -66,6 +66,7 @@ pub struct IndexRow {
     pub resource_type: Option<String>,
     pub resource_id: Option<String>,
     pub client: Option<String>,
+    pub resource_tenant: Option<String>,
     pub decision: Option<String>,
     pub reason: Option<String>,
     pub grant_id: Option<String>,

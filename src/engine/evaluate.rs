@@ -361,6 +361,7 @@ impl Bundle {
             _ => None,
         };
         Subject {
+            resource_tenant: self.resource_tenant(judge),
             roles: judge.projected().roles.clone(),
             tenant: judge.projected().tenant.clone(),
             client,

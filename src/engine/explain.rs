@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cedar_policy::EntityUid;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -67,6 +68,27 @@ impl Bundle {
             value = judge.projected().entities.get(uid)?.attributes.get(part)?.clone();
         }
         Some(value)
+    }
+
+    /// Whose the resource is: the tenant that its own row names, else the one of its client. What a caller says has no part
+    /// in it: a principal is asked about by its acting tenant, which it may have chosen, so it has none of its own here.
+    pub(super) fn resource_tenant(&self, judge: &Judge<'_>) -> Option<Arc<str>> {
+        let tenancy = self.mapping.tenancy.as_ref()?;
+        let resource = &judge.question.resource;
+        if *resource == judge.question.principal {
+            return None;
+        }
+        let id = |uid: &EntityUid| Arc::from(AsRef::<str>::as_ref(uid.id()));
+        let is_a_tenant = |uid: &EntityUid| uid.type_name().to_string() == *tenancy.tenant_type;
+        if is_a_tenant(resource) {
+            return judge.slice.present(resource).map(|_| id(resource));
+        }
+        ["resource", "resource.client"].into_iter().find_map(|of| {
+            match self.lookup(judge, &format!("{of}.{}", tenancy.attribute)) {
+                Some(Value::Entity(uid)) if is_a_tenant(&uid) => Some(id(&uid)),
+                _ => None,
+            }
+        })
     }
 }
 

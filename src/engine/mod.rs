@@ -16,6 +16,7 @@ mod finding;
 pub mod guard;
 pub mod index;
 mod judge;
+pub mod kept;
 pub mod live;
 pub mod load;
 pub mod mapping_file;

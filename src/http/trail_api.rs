@@ -18,7 +18,8 @@ use crate::{
         Reading, ReadingKind, Trail,
         export::Format,
         query::{
-            self, Cursor, CursorKey, PAGE_DEFAULT, PAGE_MAX, Query, QueryError, QueryWordError, RecordRun, RecordSource,
+            self, Cursor, CursorKey, PAGE_DEFAULT, PAGE_MAX, Page, Query, QueryError, QueryWordError, RecordRun,
+            RecordSource,
         },
     },
     clock::Clock,
@@ -112,7 +113,12 @@ impl TrailApi {
         narrow(&mut asked.query, &reader)?;
         let busy = || ApiError::new(Code::Overloaded, "the trail is being read by others");
         let permit = Arc::clone(&self.readings).try_acquire_owned().map_err(|_none_left| busy())?;
-        let by = By { person: reader.id, request_id: arrival.request_id.clone(), trace_id: arrival.trace_id.clone() };
+        let by = By {
+            person: reader.id,
+            tenant: reader.tenant,
+            request_id: arrival.request_id.clone(),
+            trace_id: arrival.trace_id.clone(),
+        };
         let tasks = self.tasks.clone();
         match route {
             Route::Decisions => layers::within(PAGE_WAIT, &tasks, self.page(asked, by, permit)).await,
@@ -130,6 +136,10 @@ impl TrailApi {
             ),
         };
         let page = query::page(&*self.source, query.clone(), after, limit).await?;
+        let page = Page {
+            records: page.records.iter().map(|found| found.shown_to(&by.tenant).into_owned()).collect(),
+            ..page
+        };
         // The record is there before the page leaves.
         let count = page.records.len();
         let recorded = self.record(page, ReadingKind::Query, &query, &by, Some(count), "json").await?;
@@ -159,7 +169,7 @@ impl TrailApi {
     /// Sends the rows as they are read; at the end the trail says how many left, and whether these were all.
     async fn send_all(&self, mut run: Box<dyn RecordRun>, pieces: Pieces, format: Format, query: &Query, by: &By) {
         let mut records = 0;
-        let sent = send_rows(&mut *run, &pieces, format, &mut records).await;
+        let sent = send_rows(&mut *run, &pieces, format, &by.tenant, &mut records).await;
         // What cannot be read is missing from the rows: a part must not pass for the whole.
         let is_whole = sent.is_ok() && run.lost().is_none();
         if let Err(why) = &sent {
@@ -197,6 +207,7 @@ impl TrailApi {
 #[derive(Debug)]
 struct By {
     person: String,
+    tenant: String,
     request_id: String,
     trace_id: Option<String>,
 }
@@ -205,6 +216,7 @@ async fn send_rows(
     run: &mut dyn RecordRun,
     pieces: &Pieces,
     format: Format,
+    tenant: &str,
     records: &mut usize,
 ) -> Result<(), String> {
     let gone = |_broken| "its reader went away or was too slow".to_owned();
@@ -219,7 +231,7 @@ async fn send_rows(
         }
         let mut piece = Vec::new();
         for found in &found {
-            format.row(found, &mut piece).map_err(|error| error.to_string())?;
+            format.row(&found.shown_to(tenant), &mut piece).map_err(|error| error.to_string())?;
         }
         pieces.send(Bytes::from(piece)).await.map_err(gone)?;
         *records += found.len();

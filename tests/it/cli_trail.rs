@@ -189,3 +189,38 @@ fn a_follower_sees_new_records_segments_and_writers_as_ocsf_and_ends_by_sigint()
     assert_eq!(child.wait().unwrap().code(), Some(0));
     runtime().block_on(trail.close()).unwrap();
 }
+
+#[test]
+fn a_disclosure_by_another_house_stands_in_the_accounting_of_the_clients_own() {
+    let left = Left::with(0);
+    let trail = open(left.home.path());
+    let mut allowed = decision(1);
+    allowed.decision = Some(Decision::Allow);
+    allowed.tenant = Some("TA".into());
+    allowed.resource_tenant = Some("TW".into());
+    allowed.client = Some("L1".into());
+    allowed.obligations = vec!["record_disclosure".into()];
+    let mut reported = Record::new(RecordKind::Outcome, allowed.at);
+    reported.decision_id.clone_from(&allowed.decision_id);
+    for (key, text) in
+        [("outcome", "success"), ("recipient", "County Court"), ("description", "notes"), ("basis", "164.512(e)")]
+    {
+        reported.detail.insert(key.to_owned(), text.into());
+    }
+    runtime().block_on(async {
+        for record in [allowed, reported] {
+            drop(trail.append((), record, Tier::Disk).await.unwrap());
+        }
+        trail.close().await.unwrap();
+    });
+    let listed = |tenant: &str| -> Json {
+        let words = ["disclosures", "audit", "--client", "L1", "--tenant", tenant, "--format", "json"];
+        let dates = ["--requested-at", "2026-03-11T15:00:00Z", "--generated-at", "2026-03-11T15:00:00Z"];
+        let ended = left.run(&[&words[..], &dates].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let own = listed("TW");
+    assert_eq!(own["disclosures"][0]["recipient"], "County Court", "{own}");
+    assert_eq!(listed("TA")["disclosures"], serde_json::json!([]));
+}

@@ -33,6 +33,7 @@ mod outage;
 mod properties;
 mod reading;
 mod receipts;
+mod rederive;
 mod reload;
 mod rights;
 mod shipped;

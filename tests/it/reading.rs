@@ -145,3 +145,42 @@ fn an_export_leaves_in_pieces_and_the_trail_says_when_and_how_much() {
     assert_eq!((&records[1]["detail"]["records"], &records[1]["detail"]["whole"]), (&600.into(), &true.into()));
     assert_eq!(records[4]["detail"]["format"], "fhir");
 }
+
+#[test]
+fn a_tenant_finds_who_of_other_houses_came_near_its_records() {
+    let sidecar = Sidecar::demo();
+    let doors = sidecar.doors();
+    let mut asker = doors.tcp();
+    let session = serde_json::json!({ "mfa": true, "idle_seconds": 12, "age_seconds": 900, "device_managed": true });
+    let asks = |person: &str, kind: &str, id: &str| {
+        serde_json::json!({
+            "subject": { "type": "User", "id": person },
+            "action": { "name": "read", "properties": { "fields": ["clin.note"] } },
+            "resource": { "type": kind, "id": id },
+            // What a caller says about the tenant is not believed.
+            "context": { "session": session, "ip": "10.0.0.9", "resource_tenant": "T2" },
+        })
+    };
+    let (vendor, stranger) = (asks("eng", "Note", "N1"), asks("zoe", "Note", "N1"));
+    let told = asker.ask(&vendor).unwrap();
+    assert_eq!(told.json()["decision"], true, "{}", told.body);
+    let other = asker.ask(&stranger).unwrap();
+    assert_eq!(other.json()["decision"], false);
+    let page = read(&doors, "/admin/v1/decisions?resource=Note/N1");
+    assert_eq!(ids(&page), [told.receipt().decision_id, other.receipt().decision_id]);
+    let record = |nth: usize| &page["records"][nth]["record"];
+    assert_eq!((record(0).get("tenant"), &record(1)["tenant"]), (None, &"T2".into()));
+    for (nth, who) in ["eng", "zoe"].into_iter().enumerate() {
+        assert_eq!((&record(nth)["resource_tenant"], &record(nth)["client"]), (&"T1".into(), &"C1".into()));
+        assert_eq!(record(nth)["principal"], serde_json::json!({ "type": "User", "id": who }));
+        assert_eq!((record(nth).get("session"), record(nth).get("ip")), (None, None));
+        let left_out = record(nth)["not_shown"].as_array().unwrap();
+        assert!(["principal.roles", "session", "ip"].iter().all(|name| left_out.contains(&(*name).into())));
+    }
+    let (_, jsonl) = streamed(&doors, "/admin/v1/audit/export?resource=Note/N1&kind=decision");
+    let jsonl = jsonl.unwrap();
+    assert_eq!(jsonl.lines().count(), 2);
+    assert!(!jsonl.contains("10.0.0.9"), "{jsonl}");
+    let stored = sidecar.records().into_iter().map(|(_, line)| line).filter(|line| line["resource"]["id"] == "N1");
+    assert!(stored.into_iter().all(|line| line["ip"] == "10.0.0.9"), "the trail itself has all");
+}

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::query::Found;
 use crate::domain::Record;
 
-const COLUMNS: [&str; 40] = [
+const COLUMNS: [&str; 41] = [
     "writer",
     "seq",
     "at",
@@ -23,6 +23,7 @@ const COLUMNS: [&str; 40] = [
     "resource_type",
     "resource_id",
     "client",
+    "resource_tenant",
     "fields_requested",
     "fields_allowed",
     "fields_masked",
@@ -62,7 +63,7 @@ pub(super) fn row(found: &Found, record: &Record, into: &mut Vec<u8>) {
     let resource = record.resource.as_ref();
     let fields = record.fields.as_ref();
     let revisions = record.revisions.as_ref();
-    let cells: [String; 40] = [
+    let cells: [String; 41] = [
         found.writer.to_string(),
         found.seq.to_string(),
         record.at.to_string(),
@@ -80,6 +81,7 @@ pub(super) fn row(found: &Found, record: &Record, into: &mut Vec<u8>) {
         resource.map(|resource| resource.kind.clone()).unwrap_or_default(),
         resource.map(|resource| resource.id.clone()).unwrap_or_default(),
         word(&record.client),
+        word(&record.resource_tenant),
         fields.map(|fields| list(&fields.requested)).unwrap_or_default(),
         fields.map(|fields| list(&fields.allowed)).unwrap_or_default(),
         fields.map(|fields| list(&fields.masked)).unwrap_or_default(),

@@ -162,6 +162,7 @@ fn unmapped(found: &Found, record: &Record) -> Json {
         "purpose": record.purpose,
         "access_reason": record.access_reason,
         "grant": record.grant,
+        "resource_tenant": record.resource_tenant,
         "would_have_been_allowed": record.would_have_been_allowed,
         "session": record.session,
         "revisions": record.revisions,

@@ -234,7 +234,7 @@ async fn every_form_has_the_same_rows_in_the_same_order_and_the_same_bytes_again
     assert_eq!(rows[1..].iter().map(|row| row[1].parse().unwrap()).collect::<Vec<u64>>(), seqs);
     assert!(rows.iter().all(|row| row.len() == rows[0].len()));
     assert!(rows.iter().flatten().all(|cell| !cell.starts_with(['=', '+', '-', '@', '\t', '\r'])));
-    assert_eq!(rows[2][29], "'=HYPERLINK(\"http://evil\",\"a,b\")\nsecond");
+    assert_eq!(rows[2][30], "'=HYPERLINK(\"http://evil\",\"a,b\")\nsecond");
     for format in Format::ALL {
         assert_eq!(
             exported(dir.path(), format, query.clone()),

@@ -69,6 +69,7 @@ impl Survey {
         add(Tag::Reason, lean.reason.as_deref());
         add(Tag::Grant, lean.grant.as_deref());
         add(Tag::Tenant, lean.tenant.as_deref());
+        add(Tag::Tenant, lean.resource_tenant.as_deref());
         add(Tag::DecisionId, lean.decision_id.as_deref());
         add(Tag::Kind, Some(lean.kind.as_str()));
     }

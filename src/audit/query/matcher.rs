@@ -38,6 +38,8 @@ pub(super) struct Lean<'a> {
     pub(super) resource: Option<LeanNamed<'a>>,
     #[serde(borrow, default)]
     pub(super) client: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) resource_tenant: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(super) decision: Option<Decision>,
     #[serde(borrow, default)]
@@ -95,7 +97,7 @@ impl Matcher {
             && query.decision.is_none_or(|decision| lean.decision == Some(decision))
             && is(&query.reason, &lean.reason)
             && is(&query.grant, &lean.grant)
-            && is(&query.tenant, &lean.tenant)
+            && (is(&query.tenant, &lean.tenant) || is(&query.tenant, &lean.resource_tenant))
             && is(&query.decision_id, &lean.decision_id)
             && query.kind.is_none_or(|kind| lean.kind == kind)
     }
@@ -130,6 +132,8 @@ fn needles(query: &Query) -> Vec<Vec<u8>> {
     });
     let principal =
         query.principal.as_ref().and_then(|named| Some(format!("\"id\":{}", quoted(&named.id)?).into_bytes()));
+    // The end of two keys, `tenant` and `resource_tenant`.
+    let tenant = query.tenant.as_deref().and_then(|tenant| Some(format!("tenant\":{}", quoted(tenant)?).into_bytes()));
     let decision = query.decision.map(|decision| format!("\"decision\":\"{}\"", decision.as_str()).into_bytes());
     let kind = query.kind.map(|kind| format!("\"kind\":\"{}\"", kind.as_str()).into_bytes());
     [
@@ -140,7 +144,7 @@ fn needles(query: &Query) -> Vec<Vec<u8>> {
         principal,
         text("reason", &query.reason),
         text("action", &query.action),
-        text("tenant", &query.tenant),
+        tenant,
         decision,
         kind,
     ]

@@ -11,6 +11,7 @@ mod folder;
 mod found;
 mod matcher;
 mod sieve;
+mod shown;
 mod stamp;
 mod sweep;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub struct Query {
     pub decision: Option<Decision>,
     pub reason: Option<String>,
     pub grant: Option<String>,
+    /// The tenant that the principal acted in, or whose the resource is.
     pub tenant: Option<String>,
     /// Not those before.
     pub from: Option<Timestamp>,

@@ -37,6 +37,7 @@ fn decision(number: u32) -> Record {
     record.action = Some("read".to_owned());
     record.resource = Some(ResourceRecord { kind: "Note".to_owned(), id: format!("N{}", number % 11) });
     record.client = Some(format!("C{}", number % 7).into());
+    record.resource_tenant = (number % 4 != 3).then(|| "T1".into());
     record.decision = Some(if number.is_multiple_of(3) { Decision::Deny } else { Decision::Allow });
     // The words of others, where a careless reader would find them.
     record.user_agent = Some(format!("\"client\":\"C{}\" {}", (number + 1) % 7, "x".repeat(200)));
@@ -88,6 +89,8 @@ async fn a_query_finds_what_a_reader_of_every_line_would() {
         &[("principal", "u1")],
         &[("principal", "User/u1"), ("tenant", "T1")],
         &[("principal", "Service/u1")],
+        &[("tenant", "T2")],
+        &[("tenant", "T1"), ("client", "C3")],
         &[("resource", "Note/N5")],
         &[("decision_id", "d77")],
         &[("kind", "system")],
@@ -122,6 +125,7 @@ fn belongs(found: &Found, query: &Query) -> bool {
             "resource" => both("resource"),
             "from" => found.at >= value.parse().unwrap(),
             "to" => found.at < value.parse().unwrap(),
+            "tenant" => is("/tenant") || is("/resource_tenant"),
             word => is(&format!("/{word}")),
         }
     })

@@ -84,6 +84,8 @@ struct Line<'a> {
     #[serde(borrow, default)]
     client: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    resource_tenant: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     decision: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     reason: Option<Cow<'a, str>>,
@@ -121,6 +123,7 @@ fn row(seq: u64, frame: u64, line: &[u8]) -> IndexRow {
         resource_type,
         resource_id,
         client: read.client.map(word),
+        resource_tenant: read.resource_tenant.map(word),
         decision: read.decision.map(word),
         reason: read.reason.map(word),
         grant_id: read.grant.map(word),
@@ -153,6 +156,7 @@ fn unread(seq: u64, frame: u64, line: Option<&str>) -> IndexRow {
         resource_type: None,
         resource_id: None,
         client: None,
+        resource_tenant: None,
         decision: None,
         reason: None,
         grant_id: None,

@@ -243,9 +243,7 @@ impl<'a> Shipper<'a> {
         let waiters = state.shipping.take_waiters();
         drop(state);
         self.shared.bell.notify_all();
-        for waiter in waiters {
-            waiter.tell(Err(Refusal::Away));
-        }
+        self.shared.withhold(waiters, Refusal::Away);
     }
 
     fn ship_orphan(&mut self) -> Result<Round, String> {
@@ -310,9 +308,7 @@ impl<'a> Shipper<'a> {
         let waiters = state.shipping.take_waiters();
         drop(state);
         self.shared.bell.notify_all();
-        for waiter in waiters {
-            waiter.tell(Err(Refusal::Away));
-        }
+        self.shared.withhold(waiters, Refusal::Away);
     }
 
     /// Says how many records stay behind.

@@ -116,6 +116,25 @@ impl Sink for Shelf {
     }
 }
 
+/// The decisions that the trail says were withheld, each said of the record that it is.
+fn withheld(dir: &Path) -> Vec<String> {
+    let lines: Vec<(u64, Record)> = records(dir, Filter::default())
+        .unwrap()
+        .map(|stored| stored.map(|stored| (stored.seq, serde_json::from_slice(&stored.line).unwrap())).unwrap())
+        .collect();
+    let said = lines.iter().filter(|(_, record)| record.detail.get("event").is_some_and(|event| event == "withheld"));
+    said.map(|(_, said)| {
+        let id = said.decision_id.clone().unwrap();
+        let of = |(seq, record): &&(u64, Record)| {
+            said.detail["withheld_seq"] == *seq && record.decision_id == said.decision_id
+        };
+        let decision = &lines.iter().find(of).expect("the record stands").1;
+        assert_eq!((decision.kind, &decision.caller), (RecordKind::Decision, &said.caller));
+        id
+    })
+    .collect()
+}
+
 fn shipping(dir: &Path) -> TrailConfig {
     TrailConfig { ships: true, ..config(dir) }
 }
@@ -167,6 +186,7 @@ async fn a_remote_receipt_is_given_when_the_store_holds_the_record() {
     assert!(shelf.holds(&append(&trail, "back", Tier::Remote).await.unwrap()));
     trail.close().await.unwrap();
     assert_eq!(shelf.records(), stored(dir.path()));
+    assert_eq!(withheld(dir.path()), ["away"], "its record stands and its answer did not leave");
 }
 
 #[tokio::test]
@@ -383,4 +403,46 @@ async fn on_a_volume_that_can_vanish_disk_means_the_store() {
     assert!(shelf.holds(&receipt));
     assert_eq!(append(&trail, "p", Tier::Process).await.unwrap().durability, Tier::Process);
     trail.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_comes_to_stand_after_its_caller_was_refused_is_said_to_be_withheld() {
+    let (dir, shelf) = (tempfile::tempdir().unwrap(), Shelf::default());
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = Arc::clone(&full);
+    let disk = FlakyDisk::new(move |number, call| {
+        (number > 3 && call == Call::Allocate && is_full.load(Ordering::SeqCst)).then_some(Fault::Full)
+    });
+    let trail = Trail::open_on(shipping(dir.path()), clock(), disk.storage()).unwrap();
+    shipped_to(&trail, &shelf);
+    stands(&trail).await;
+    while trail.status().health != TrailHealth::Adrift {
+        append(&trail, "d", Tier::Process).await.unwrap();
+    }
+    shelf.away(true);
+    let mut refused = Vec::new();
+    while trail.status().health != TrailHealth::Full {
+        let id = format!("n{}", refused.len());
+        assert!(append(&trail, &id, Tier::Process).await.is_err());
+        refused.push(id);
+    }
+    full.store(false, Ordering::SeqCst);
+    shelf.away(false);
+    wait_until("room", || trail.status().health == TrailHealth::Ok).await;
+    append(&trail, "back", Tier::Disk).await.unwrap();
+    trail.close().await.unwrap();
+    let stands: Vec<String> = records(dir.path(), Filter::default())
+        .unwrap()
+        .filter_map(|stored| serde_json::from_slice::<Record>(&stored.unwrap().line).unwrap().decision_id)
+        .filter(|id| refused.contains(id))
+        .collect();
+    let mut said = withheld(dir.path());
+    said.sort();
+    let mut twice = [said.clone(), said.clone()].concat();
+    let mut stands = stands;
+    twice.sort();
+    stands.sort();
+    assert!(!said.is_empty(), "at least the first of them was in memory already");
+    assert_eq!(stands, twice, "of each refused decision whose record stands, and of no other");
+    assert_verdict(dir.path(), Verdict::Whole);
 }

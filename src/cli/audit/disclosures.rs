@@ -295,7 +295,8 @@ fn outcome_entries(disclosed: &Disclosed) -> Vec<OutcomeEntry> {
             record: record.clone(),
             decision_id: decision.decision_id.clone().unwrap_or_default(),
             decided_at: decision.at,
-            tenant: text(&decision.tenant).unwrap_or_default(),
+            // The house whose client it is accounts for it, whoever disclosed.
+            tenant: text(&decision.resource_tenant).or_else(|| text(&decision.tenant)).unwrap_or_default(),
             client: text(&decision.client).unwrap_or_default(),
             recipient: said(&outcome.detail, "recipient").unwrap_or_default(),
             address: said(&outcome.detail, "address"),
@@ -336,6 +337,7 @@ fn missing_row(disclosed: &Disclosed) -> Json {
         "at": decision.at.to_string(),
         "decision_id": decision.decision_id,
         "tenant": decision.tenant,
+        "resource_tenant": decision.resource_tenant,
         "client": decision.client,
         "principal": decision.principal.as_ref().map(|who| format!("{}/{}", who.kind, who.id)),
         "action": decision.action,

@@ -8,6 +8,7 @@ mod line;
 mod places;
 mod prove;
 mod query;
+mod rederive;
 mod tail;
 mod verify;
 mod verify_store;
@@ -55,6 +56,8 @@ pub(super) enum AuditCommand {
     VerifyExport(export::VerifyArgs),
     /// Account for the disclosures of a client's data (45 CFR 164.528)
     Disclosures(Box<disclosures::Args>),
+    /// Make past decisions again, of the facts that were kept
+    Rederive(Box<rederive::Args>),
     /// Verify chain, sequence, seals and checkpoints
     Verify(verify::Args),
     /// Take out one record, with what proves it
@@ -74,6 +77,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         AuditCommand::Export(args) => export::run(&args, context),
         AuditCommand::VerifyExport(args) => export::verify(&args),
         AuditCommand::Disclosures(args) => disclosures::run(&args, context),
+        AuditCommand::Rederive(args) => rederive::run(&args, context),
         AuditCommand::Verify(args) => verify::run(&args, context),
         AuditCommand::Prove(args) => prove::run(&args, context),
         AuditCommand::VerifyProof(args) => prove::verify(&args),

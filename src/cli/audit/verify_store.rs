@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::{self, Finding, Rebuilt, RebuiltWriter, Report, VerifyOptions},
@@ -161,16 +161,14 @@ fn is_same(column: &str, wanted: Option<&str>, found: Option<&str>) -> bool {
     if column != "at" {
         return wanted == found;
     }
-    // To the microsecond, as a database keeps it.
-    let instant = |text: Option<&str>| {
-        let at: Timestamp = text?.parse().ok()?;
-        at.round(Unit::Microsecond).ok()
-    };
-    instant(wanted).is_some() && instant(wanted) == instant(found)
+    // A database keeps microseconds, and rounds a half of one in its own way.
+    let instant = |text: Option<&str>| text?.parse::<Timestamp>().ok();
+    let apart = instant(wanted).zip(instant(found)).map(|(wanted, found)| wanted.duration_since(found).abs());
+    apart.is_some_and(|apart| apart <= SignedDuration::from_micros(1))
 }
 
 /// In the order of [`INDEX_COLUMNS`].
-fn cells_of(row: &IndexRow) -> [Option<String>; 16] {
+fn cells_of(row: &IndexRow) -> [Option<String>; 17] {
     [
         Some(row.month.clone()),
         Some(row.frame.to_string()),
@@ -188,6 +186,7 @@ fn cells_of(row: &IndexRow) -> [Option<String>; 16] {
         row.reason.clone(),
         row.grant_id.clone(),
         row.line.clone(),
+        row.resource_tenant.clone(),
     ]
 }
 
@@ -204,4 +203,17 @@ fn in_the_way(path: &Path, error: &std::io::Error) -> Failure {
     Failure::of(Exit::CannotRun, error)
         .at(path.display().to_string())
         .next("it needs as much room as the trail takes, in TMPDIR")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_may_be_rounded_either_way_and_no_further() {
+        let at = |found: &str| is_same("at", Some("2026-03-10T15:00:00.0000025Z"), Some(found));
+        assert!(at("2026-03-10T15:00:00.000002Z") && at("2026-03-10T15:00:00.000003Z"), "half to even, or up");
+        assert!(!at("2026-03-10T15:00:00.000001Z") && !at("2026-03-10T15:00:00.000004Z"));
+        assert!(!is_same("at", Some("2026-03-10T15:00:00Z"), None) && !is_same("client", Some("C1"), Some("C2")));
+    }
 }

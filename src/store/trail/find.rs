@@ -1,7 +1,8 @@
 //! Finding records by the index over shipped frames, some at a time, in the order of instant, writer and number.
 //!
 //! Each question is led by the most telling word that it has, along the index that begins with it; what else was asked is
-//! looked at in the rows that this brings. Nothing is sorted but the few records of one decision.
+//! looked at in the rows that this brings. Nothing is sorted but the few records of one decision, and the two runs that a
+//! tenant's pages are merged of.
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct RecordFilter {
     pub grant: Option<String>,
     pub client: Option<String>,
     pub principal: Option<String>,
+    /// That the person acted in, or whose the resource is.
     pub tenant: Option<String>,
     pub principal_type: Option<String>,
     pub resource_type: Option<String>,
@@ -96,7 +98,7 @@ macro_rules! rest_of_a_question {
             " OR principal || '' = $12) \
              AND ($13",
             $null,
-            " OR tenant || '' = $13) AND ($14",
+            " OR tenant || '' = $13 OR resource_tenant || '' = $13) AND ($14",
             $null,
             " OR principal_type = $14) \
              AND ($15",
@@ -143,6 +145,32 @@ macro_rules! question {
     };
 }
 
+/// What a tenant acted in, and what is its own: two indexes, each in order, of which the first rows of both are merged.
+macro_rules! question_of_a_tenant {
+    ($sqlite:literal, $postgres:literal) => {
+        Sql {
+            sqlite: concat!(
+                $sqlite,
+                "SELECT at, writer, seq, line FROM (SELECT * FROM (SELECT at, writer, seq, line FROM audit_record WHERE tenant = $1 AND ",
+                rest_of_a_question!("rtrim(at, 'Z')", "rowid", " IS NULL"),
+                ") UNION ALL SELECT * FROM (SELECT at, writer, seq, line FROM audit_record WHERE resource_tenant = $1 \
+                 AND tenant IS NOT $1 AND ",
+                rest_of_a_question!("rtrim(at, 'Z')", "rowid", " IS NULL"),
+                ")) ORDER BY rtrim(at, 'Z'), writer, seq LIMIT 500"
+            ),
+            postgres: concat!(
+                $postgres,
+                "SELECT at, writer, seq, line FROM ((SELECT at, writer, seq, line FROM audit_record WHERE tenant = $1 AND ",
+                rest_of_a_question!("at", "coalesce(arrival, 0)", "::text IS NULL"),
+                ") UNION ALL (SELECT at, writer, seq, line FROM audit_record WHERE resource_tenant = $1 \
+                 AND tenant IS DISTINCT FROM $1 AND ",
+                rest_of_a_question!("at", "coalesce(arrival, 0)", "::text IS NULL"),
+                ")) AS either ORDER BY at, writer, seq LIMIT 500"
+            ),
+        }
+    };
+}
+
 macro_rules! questions {
     ($sqlite:literal, $postgres:literal) => {
         [
@@ -150,7 +178,7 @@ macro_rules! questions {
             question!($sqlite, $postgres, "grant_id = $1"),
             question!($sqlite, $postgres, "client = $1"),
             question!($sqlite, $postgres, "principal = $1"),
-            question!($sqlite, $postgres, "tenant = $1"),
+            question_of_a_tenant!($sqlite, $postgres),
             question!($sqlite, $postgres, "$1 = ''"),
         ]
     };

@@ -136,12 +136,12 @@ impl TrailReader {
     ) -> Result<Vec<(u64, Vec<Option<String>>)>, StoreError> {
         let sql = Sql {
             sqlite: "SELECT month, seq, CAST(frame AS text) AS frame, at, decision_id, kind, tenant, principal, \
-                     principal_type, action, resource_type, resource_id, client, decision, reason, grant_id, line \
-                     FROM audit_record WHERE writer = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq",
+                     principal_type, action, resource_type, resource_id, client, decision, reason, grant_id, line, \
+                     resource_tenant FROM audit_record WHERE writer = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq",
             postgres: "SELECT month, seq, frame::text AS frame, \
                        to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS at, \
                        decision_id, kind, tenant, principal, principal_type, action, resource_type, resource_id, client, \
-                       decision, reason, grant_id, line \
+                       decision, reason, grant_id, line, resource_tenant \
                        FROM audit_record WHERE writer = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq",
         };
         let number = |n: u64| Value::Int(Some(i64::try_from(n).unwrap_or(i64::MAX)));
@@ -155,7 +155,7 @@ impl TrailReader {
 }
 
 /// The order of the cells of [`TrailReader::index`].
-pub const INDEX_COLUMNS: [&str; 16] = [
+pub const INDEX_COLUMNS: [&str; 17] = [
     "month",
     "frame",
     "at",
@@ -172,6 +172,7 @@ pub const INDEX_COLUMNS: [&str; 16] = [
     "reason",
     "grant_id",
     "line",
+    "resource_tenant",
 ];
 
 fn count(row: &StoredRow, column: &str) -> Result<u64, StoreError> {

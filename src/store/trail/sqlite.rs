@@ -43,8 +43,8 @@ const NOTE: Sql = Sql::both(
 );
 const RECORD: Sql = Sql::both(
     "INSERT INTO audit_record (month, writer, seq, frame, at, decision_id, kind, tenant, principal, principal_type, \
-     action, resource_type, resource_id, client, decision, reason, grant_id, line) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+     action, resource_type, resource_id, client, decision, reason, grant_id, line, resource_tenant) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
 );
 const CLONED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE prev_writer = $1");
 const RESTORED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE writer = $1 AND seq > $2");
@@ -186,7 +186,7 @@ async fn keep(
     Ok(())
 }
 
-fn record<'a>(writer: &'a str, row: &'a IndexRow) -> [Value<'a>; 18] {
+fn record<'a>(writer: &'a str, row: &'a IndexRow) -> [Value<'a>; 19] {
     [
         Value::from(&row.month),
         Value::from(writer),
@@ -206,6 +206,7 @@ fn record<'a>(writer: &'a str, row: &'a IndexRow) -> [Value<'a>; 18] {
         Value::from(row.reason.as_deref()),
         Value::from(row.grant_id.as_deref()),
         Value::from(row.line.as_deref()),
+        Value::from(row.resource_tenant.as_deref()),
     ]
 }
 

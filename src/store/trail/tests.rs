@@ -121,7 +121,10 @@ fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
         decision: Some("allow".to_owned()),
         reason: None,
         grant_id: None,
-        line: Some(format!("{{\"v\":1,\"seq\":{seq},\"at\":\"{at}\"}}")),
+        resource_tenant: Some("T\\2".to_owned()),
+        line: Some(format!(
+            r#"{{"v":1,"seq":{seq},"at":"{at}","user_agent":"\"resource_tenant\":\"T9\"","resource_tenant":"T\\2"}}"#
+        )),
     }
 }
 

@@ -1,0 +1,90 @@
+//! Blobs come back by their digest or not at all.
+
+#![expect(clippy::disallowed_methods, reason = "tests change files behind the keeper's back")]
+
+use super::*;
+
+const MOST: u64 = 1024 * 1024 * 1024;
+
+fn kept(dir: &Path) -> Vec<PathBuf> {
+    files(&dir.join(FOLDER)).unwrap().into_iter().map(|(path, _)| path).collect()
+}
+
+#[test]
+fn a_blob_is_kept_once_and_found_by_its_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let captures = Captures::open(dir.path(), "w1", MOST).unwrap();
+    let digests: Vec<_> =
+        (0..300).map(|n| captures.keep(format!("{{\"n\":{}}}", n % 100).into_bytes()).unwrap()).collect();
+    assert_eq!(digests[..100], digests[100..200]);
+    captures.close();
+    captures.close();
+    assert_eq!(captures.keep(b"late".to_vec()), None);
+    let files = kept(dir.path());
+    assert_eq!(fs::read_to_string(&files[0]).unwrap().lines().count(), 100);
+    let again = Captures::open(dir.path(), "w2", MOST).unwrap();
+    assert_eq!(again.keep(b"{\"n\":7}".to_vec()).as_ref(), Some(&digests[7]), "the same name in every file");
+    drop(again);
+    let blobs = CapturedBlobs::open(dir.path()).unwrap();
+    assert_eq!(blobs.find(&digests[42]).unwrap().unwrap(), b"{\"n\":42}");
+    assert_eq!(blobs.find("nonsense").unwrap(), None);
+    let text = fs::read_to_string(&files[0]).unwrap().replace("{\"n\":42}", "{\"n\":43}");
+    fs::write(&files[0], text).unwrap();
+    assert_eq!(blobs.find(&digests[42]).unwrap(), None, "changed since it was looked at");
+    assert_eq!(CapturedBlobs::open(dir.path()).unwrap().find(&digests[42]).unwrap(), None, "changed before");
+    assert!(CapturedBlobs::open(&dir.path().join("nowhere")).unwrap().is_empty());
+}
+
+#[test]
+fn a_blob_at_the_limit_is_taken_and_one_beyond_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let captures = Captures::open(dir.path(), "w", MOST).unwrap();
+    assert!(captures.keep(vec![b'x'; BLOB_BYTES_MAX]).is_some());
+    assert_eq!(captures.keep(vec![b'x'; BLOB_BYTES_MAX + 1]), None);
+    assert_eq!(captures.keep(b"two\nlines".to_vec()), None);
+}
+
+#[test]
+fn the_oldest_files_make_room_and_nothing_fails_for_want_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = 3 * FILE_BYTES;
+    let captures = Captures::open(dir.path(), "w", most).unwrap();
+    let blob = |n: u32| [format!("{n:>08}").into_bytes(), vec![b'x'; BLOB_BYTES_MAX - 8]].concat();
+    let mut last = None;
+    for n in 0..80 {
+        // The disk sets the pace: a blob that is not taken now is taken later.
+        last = std::iter::repeat_with(|| {
+            captures.keep(blob(n)).or_else(|| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                None
+            })
+        })
+        .flatten()
+        .next();
+    }
+    captures.close();
+    let files = files(&dir.path().join(FOLDER)).unwrap();
+    assert!(files.iter().map(|(_, len)| len).sum::<u64>() <= most, "{files:?}");
+    assert!(files.len() >= 2 && files.iter().all(|(_, len)| *len <= FILE_BYTES), "{files:?}");
+    let blobs = CapturedBlobs::open(dir.path()).unwrap();
+    assert!(blobs.find(&last.unwrap()).unwrap().is_some(), "the last is there");
+    assert_eq!(blobs.find(&Hash::of(&[&blob(0)]).to_string()).unwrap(), None, "the first went");
+}
+
+#[test]
+fn what_could_not_be_written_is_taken_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let captures = Captures::open(dir.path(), "w", MOST).unwrap();
+    fs::remove_dir(dir.path().join(FOLDER)).unwrap();
+    let digest = captures.keep(b"{}".to_vec()).unwrap();
+    for _ in 0..500 {
+        if lock(&captures.known).digests.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    fs::create_dir(dir.path().join(FOLDER)).unwrap();
+    assert_eq!(captures.keep(b"{}".to_vec()).as_ref(), Some(&digest));
+    captures.close();
+    assert_eq!(CapturedBlobs::open(dir.path()).unwrap().find(&digest).unwrap().unwrap(), b"{}");
+}

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use chaperone::store::{
-    Arrived, KnownBefore, Part, RecordFilter, RowPlace, Sql, Store, StoreOptions, TrailFinder, Value,
+    Arrived, FOUND_AT_ONCE, KnownBefore, Part, RecordFilter, RowPlace, Sql, Store, StoreOptions, TrailFinder, Value,
 };
 
 const RECORDS: i64 = 200_000;
@@ -85,7 +85,7 @@ async fn measure(url: &str, records: i64) {
             loop {
                 let found = finder.find(&filter, &after, arrived, &KnownBefore::default()).await.unwrap();
                 rows += i64::try_from(found.len()).unwrap();
-                let Some(last) = found.last() else { break };
+                let Some(last) = found.last().filter(|_| found.len() == FOUND_AT_ONCE) else { break };
                 after = RowPlace { at: last.at, writer: last.writer.clone(), seq: last.seq };
             }
             times.push(began.elapsed());

@@ -11,7 +11,7 @@ use crate::{
     },
     config::{AuditShip, Config},
     domain::Timestamp,
-    store::{Arrived, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TrailFinder},
+    store::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TrailFinder},
 };
 
 /// Records that a database takes to be of one instant, and that are put in order at once.
@@ -119,14 +119,16 @@ struct StoreRun {
 impl StoreRun {
     async fn more(&mut self) -> Result<(), QueryError> {
         let rows = self.finder.find(&self.filter, &self.from, self.arrived, &self.known).await.map_err(unread)?;
-        match rows.last() {
-            Some(last) => self.from = RowPlace { at: last.at, writer: last.writer.clone(), seq: last.seq },
-            None => {
-                self.is_over = true;
-                self.release();
-            }
+        // The price of a look grows with the months that there are: none is made to hear that there is nothing more.
+        self.is_over = rows.len() < FOUND_AT_ONCE;
+        if let Some(last) = rows.last() {
+            self.from = RowPlace { at: last.at, writer: last.writer.clone(), seq: last.seq };
         }
-        rows.into_iter().try_for_each(|row| self.take(row))
+        rows.into_iter().try_for_each(|row| self.take(row))?;
+        if self.is_over {
+            self.release();
+        }
+        Ok(())
     }
 
     /// A database rounds instants: only among all of one is their order known.

@@ -16,6 +16,9 @@ use super::super::{
     value::Value,
 };
 
+/// So many rows are read at a time, as the questions say: fewer are the last ones.
+pub const FOUND_AT_ONCE: usize = 500;
+
 /// What the records of a question have; what is not given can be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordFilter {

@@ -12,7 +12,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use find::{Arrived, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
+pub use find::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
 pub use read::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailReader};
 
 use super::{

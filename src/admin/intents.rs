@@ -118,12 +118,13 @@ impl Admin {
             return Ok(0);
         }
         let (folder, running) = (folder.to_owned(), self.rooms.trail.status().writer);
+        let keys = self.rooms.trail.encryption_keys();
         let looking = tokio::task::spawn_blocking(move || {
             let writers = changes::writers(&folder)?;
             let is_ours = |writer: &String| writers.contains(writer) && *writer != running;
             let ours: BTreeSet<String> =
                 left.into_iter().filter(|(_, writer)| is_ours(writer)).map(|(id, _)| id).collect();
-            let told = if ours.is_empty() { BTreeSet::new() } else { changes::told_of(&folder, &ours)? };
+            let told = if ours.is_empty() { BTreeSet::new() } else { changes::told_of(&folder, keys, &ours)? };
             Ok::<_, crate::audit::ReadError>((ours, told))
         });
         let (ours, told) = looking

@@ -20,6 +20,7 @@ pub use folder::{FolderRecords, FolderRun, Patience};
 pub use found::{Found, Page};
 pub(super) use matcher::Matcher;
 
+use super::SealedError;
 use crate::domain::{Decision, RecordKind, Timestamp};
 
 /// How many records a page holds where nobody says.
@@ -220,6 +221,8 @@ pub enum QueryError {
     CursorGone(String),
     #[error("more than {0} records belong to one stretch of time: ask for less of them")]
     TooMany(usize),
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// Of a source that is no folder.
     #[error("the records cannot be read")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),

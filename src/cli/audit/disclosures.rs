@@ -7,10 +7,13 @@ use std::{
 };
 
 use clap::ValueEnum;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Value as Json, json};
 
-use super::query::{unread, whole};
+use super::{
+    encryption::EncryptionArgs,
+    query::{unread, whole},
+};
 use crate::{
     audit::{
         self, Disclosed, DisclosedInTrail,
@@ -111,6 +114,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -139,7 +144,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let now = args.generated_at.unwrap_or_else(|| SystemClock.now());
     let trail = match &places.trail {
         None => DisclosedInTrail::default(),
-        Some(dir) => from_trail(args, dir, now)?,
+        Some(dir) => from_trail(args, context, dir, now)?,
     };
     let bytes = if args.missing { missing(&trail, now)? } else { accounting(args, context, &places, &trail, now)? };
     match &args.out {
@@ -184,9 +189,13 @@ fn places(args: &Args, context: &Context<'_>) -> Result<Places, Failure> {
     }
 }
 
-fn from_trail(args: &Args, dir: &Path, until: Timestamp) -> Result<DisclosedInTrail, Failure> {
+fn from_trail(args: &Args, context: &Context<'_>, dir: &Path, until: Timestamp) -> Result<DisclosedInTrail, Failure> {
     let query = Query { client: args.client.clone(), tenant: args.tenant.clone(), ..Query::default() };
-    let missing = audit::first_missing(dir).map_err(|source| {
+    // Six years to the day before the request; what was pruned is older than that, or missing.
+    let asked = args.requested_at.unwrap_or(until).to_zoned(TimeZone::UTC).date();
+    let since = asked.checked_sub(6.years()).and_then(|day| day.to_zoned(TimeZone::UTC));
+    let since = since.map_or(Timestamp::MIN, |day| day.timestamp());
+    let missing = audit::first_missing(dir, since).map_err(|source| {
         Failure::new(Exit::CannotRun, "the trail's folder cannot be read")
             .at(dir.display().to_string())
             .because(source.to_string())
@@ -199,7 +208,9 @@ fn from_trail(args: &Args, dir: &Path, until: Timestamp) -> Result<DisclosedInTr
         .at(dir.display().to_string())
         .next("name a folder that holds the whole trail: keep segments (`audit.keep_local_hours`), or copy them before"));
     }
-    let found = audit::disclosed(&FolderRecords::once(dir), query, until).map_err(|error| unread(&error))?;
+    let keys = args.encryption.keys(args.dir.is_some() && args.config.config.is_none(), &args.config, context)?;
+    let found =
+        audit::disclosed(&FolderRecords::once(dir).opened_with(keys), query, until).map_err(|error| unread(&error))?;
     // A list that lacks something is worse than none: it would be handed over as the whole.
     whole(found.lost.as_deref(), dir)?;
     Ok(found)

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::{
+    encryption::EncryptionArgs,
     filters::FilterArgs,
     folders, keys,
     query::{unread, whole},
@@ -81,6 +82,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     filters: FilterArgs,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -132,7 +135,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let query = args.filters.query()?;
     let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
     let bar = stderr().is_terminal().then(moving);
-    let mut run = FolderRecords::once(&dir).run(query, None).map_err(|error| unread(&error))?;
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
+    let mut run = FolderRecords::once(&dir).opened_with(keys).run(query, None).map_err(|error| unread(&error))?;
     let format = args.format.format();
     let written = match &args.out {
         None => write(&mut run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref())?,

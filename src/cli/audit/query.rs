@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::{filters::FilterArgs, folder, line::short};
+use super::{
+    encryption::{self, EncryptionArgs},
+    filters::FilterArgs,
+    folder,
+    line::short,
+};
 use crate::{
     audit::query::{self, Cursor, FolderRecords, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
     cli::{
@@ -48,6 +53,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_enum, default_value_t)]
     output: PageFormat,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -73,7 +80,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         })?),
     };
     let dir = folder(args.dir.as_ref(), &args.config, context)?;
-    let source = FolderRecords::once(&dir);
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
+    let source = FolderRecords::once(&dir).opened_with(keys);
     let page = context.block_on(query::page(&source, query.clone(), after, args.limit))?.map_err(|e| unread(&e))?;
     let next = page.next.as_ref().map(|next| next.encode(&query, None));
     match args.output {
@@ -116,6 +124,7 @@ fn show(page: &Page, next: Option<&str>) -> Result<(), Failure> {
 pub(super) fn unread(error: &QueryError) -> Failure {
     let failure = Failure::of(Exit::CannotRun, error);
     match error {
+        QueryError::Sealed(why) => encryption::sealed(Failure::of(encryption::exit(why), error), why),
         QueryError::TooMany(_) => failure.next("give --from and --to, or another filter"),
         QueryError::CursorGone(_) | QueryError::Gone { .. } => failure.next("ask again from the start"),
         QueryError::Io { .. } | QueryError::Unfinished { .. } | QueryError::Source(_) => failure,

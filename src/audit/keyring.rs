@@ -177,8 +177,9 @@ mod tests {
         let path = dir.path().join("k");
         EncryptionKeys::generate(&EncryptionKeys::default()).unwrap().write_new(&path).unwrap();
         let line = std::fs::read_to_string(&path).unwrap();
-        let other_id = line.replacen(&line[MARK.len()..MARK.len() + 4], "zzzz", 1);
-        for (nth, text) in ["", "\n", &line[..line.len() - 9], &other_id, &format!("{line}x\n")].iter().enumerate() {
+        let other_id = line.replacen(line.split('+').nth(2).unwrap(), "0123456789abcdef", 1);
+        let half: String = line.chars().take(60).collect();
+        for (nth, text) in ["", "\n", &half, &other_id, &format!("{line}x\n")].iter().enumerate() {
             let path = dir.path().join(nth.to_string());
             key::write_file(&path, text.as_bytes()).unwrap();
             assert!(matches!(EncryptionKeys::read(&path), Err(KeyError::EncryptionForm { .. })), "{text:?}");

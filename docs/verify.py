@@ -2,6 +2,7 @@
 """Verifies a trail by its published format alone (reference/trail.md): none of Chaperone's code is used.
 
 usage: verify.py FOLDER [--key VKEY]... [--checkpoints FOLDER]         needs Python 3.9 and `cryptography`
+Encrypted records are verified as they are stored: no key to them is needed, and none is read.
 Prints a line for each writer, or WRITER/SEQ of the first bad record (of its frame's first one) and why: exit code 6.
 """
 import argparse, base64, hashlib, json, pathlib, re, struct, sys
@@ -36,6 +37,9 @@ def checkpoint(note, keys):  # (writer, size, root, whether one of the keys sign
     text, lines = note.decode().split("\n\n")
     origin, size, root = text.split("\n")
     name, writer = origin.rsplit("/", 1)
+    return writer, int(size), un64(root), signed_by(text, lines, name, keys)
+
+def signed_by(text, lines, name, keys):
     signed = False
     for by, signature in re.findall("^\u2014 (\\S+) (\\S+)$", lines, re.M):
         key = keys.get((by, un64(signature)[:4]))
@@ -44,7 +48,19 @@ def checkpoint(note, keys):  # (writer, size, root, whether one of the keys sign
             except InvalidSignature: raise ValueError("a false signature")
             signed = True
     if keys and not signed: raise ValueError("signed by none of the keys")
-    return writer, int(size), un64(root), signed
+    return signed
+
+def stub(path, keys):  # what stays of pruned segments
+    text, lines = path.read_bytes().decode().split("\n\n", 1)
+    origin, digest, line = text.split("\n")
+    said = json.loads(line)
+    if un64(digest) != sha(line.encode()) or said["v"] != 1: raise ValueError("a stub that is none")
+    if said["writer"] != path.stem or not f"/{origin}".endswith(f"/{path.stem}/pruned"): raise ValueError("of another writer")
+    said["tree"] = Tree()
+    said["tree"].size, said["tree"].nodes = said["seq"], [un64(node) for node in said["frontier"]]
+    if bin(said["seq"]).count("1") != len(said["frontier"]) or said["tree"].root() != un64(said["root"]): raise ValueError("not the root of its tree")
+    signed_by(text, lines, origin[:-len(path.stem) - 8], keys)
+    return said
 
 def header(stored):
     length, crc = struct.unpack_from("<II", stored, 8)
@@ -60,13 +76,13 @@ def frame(stored, at):  # the whole frame at this place, or None
     next_at = end + (at - end) % 8
     if kind not in (1, 2, 3, 4) or flags > 3 or next_at > len(stored) or any(stored[end:next_at]): return None
     if crc32c(stored[at + 40:end - 36]) != struct.unpack_from("<I", stored, end - 36)[0]: return None
-    return dict(kind=kind, final=flags & 2, n=number, first=first, last=first + count - 1, synced=synced, next=next_at,
+    return dict(kind=kind, secret=flags & 1, final=flags & 2, n=number, first=first, last=first + count - 1, synced=synced, next=next_at,
                 leaves=[stored[k:k + 32] for k in range(at + 40, body, 32)], body=stored[body:end - 36],
                 bound=stored[at:end - 32], chain=stored[end - 32:end])
 
 class Writer:
-    def __init__(self, name, segments, claims, keys):
-        self.name, self.segments, self.claims, self.keys = name, sorted(segments), claims, keys
+    def __init__(self, name, segments, claims, keys, stub):
+        self.name, self.segments, self.claims, self.keys, self.stub = name, sorted(segments), claims, keys, stub
         self.tree, self.sealed, self.agreed, self.signed, self.durable, self.about = Tree(), False, 0, 0, 0, None
         self.first = next((h for h in map(self.header, self.segments) if h), {})
         self.prev = self.first.get("prev") or {}
@@ -90,9 +106,9 @@ class Writer:
                 last = (number, stored.rstrip(b"\0"))
                 continue
             here = (h["first_frame"] - 1, h["first_seq"] - 1, un64(h["chain"]) if h["chain"] else sha(stored[:4096]))
-            if at is None and (number != 1 or here[:2] != (0, 0)): raise Bad(1, "the segments before it are missing")
-            if at is None: at, seen = here, {here: []}
-            if (h["writer"], h["segment"], h["prev"]) != (self.name, number, self.first["prev"]): raise Bad(at[1] + 1, "a segment out of its place")
+            if at is None: at, seen = here, {here: self.begin(number, h, here)}
+            if (h["writer"], h["segment"], h["prev"], h["key"]) != (self.name, number, self.first["prev"], self.first["key"]):
+                raise Bad(at[1] + 1, "a segment out of its place")
             if here[0] > at[0]: raise damage or Bad(at[1] + 1, "frames are missing")
             if bool(h["chain"]) != (number > 1) or seen.get(here) != [un64(node) for node in h["frontier"]]: raise Bad(at[1] + 1, "a segment that does not go on")
             self.durable, damage, place, ended = max(self.durable, here[0]), None, 4096, False
@@ -119,14 +135,27 @@ class Writer:
         if 0 in self.claims: raise Bad(self.signed + 1 if self.keys else self.agreed + 1, f"a checkpoint outside: {self.claims[0][0][1]}")
         print(f"{self.name}: {at[1]} records whole, {self.signed} signed", end="\n" if self.sealed or said else ", its end is open\n")
 
+    def begin(self, number, h, here):  # the first segment that is here: a writer's first, or what follows its stub
+        if not self.stub and (number != 1 or here[:2] != (0, 0)): raise Bad(1, "the segments before it are missing")
+        if not self.stub: return []
+        s = self.stub
+        if number <= s["segment"]: raise Bad(1, "a pruning was cut off: the next start finishes it")
+        if s["end"] or here != (s["frame"], s["seq"], un64(s["chain"])) or h["frontier"] != s["frontier"] or h["prev"] != s["prev"]:
+            raise Bad(here[1] + 1, "it does not go on where the stub says")
+        self.tree = s["tree"]
+        for claim in self.claims.get(here[1], []): self.agree(*claim, "a checkpoint outside")
+        return list(self.tree.nodes)
+
     def take(self, f):
         if self.sealed or f["synced"] >= f["n"]: raise Bad(f["first"], "a frame where none can be")
-        lines = f["body"].split(b"\n")[:-1] if f["kind"] == 1 else []
+        if bool(f["secret"]) != (f["kind"] == 1 and bool(self.first["key"])): raise Bad(f["first"], "encrypted, or not, where it should be otherwise")
+        lines = f["leaves"] if f["secret"] else f["body"].split(b"\n")[:-1] if f["kind"] == 1 else []
         for seq, (line, leaf) in enumerate(zip(lines, f["leaves"]), f["first"]):
-            if sha(b"\0", line) != leaf or not line.startswith(b'{"v":1,"seq":%d,' % seq): raise Bad(seq, "not the record of its leaf")
+            good = f["secret"] or sha(b"\0", line) == leaf and line.startswith(b'{"v":1,"seq":%d,' % seq)
+            if not good: raise Bad(seq, "not the record of its leaf")
             self.tree.push(leaf)
             for claim in self.claims.get(seq, []): self.agree(*claim, "a checkpoint outside")
-        bodies = {1: b"\n".join([*lines, b""]), 2: b"", 3: f["body"], 4: self.tree.root()}
+        bodies = {1: f["body"] if f["secret"] else b"\n".join([*lines, b""]), 2: b"", 3: f["body"], 4: self.tree.root()}
         if len(lines) != len(f["leaves"]) or (f["kind"] == 1) != bool(lines) or f["body"] != bodies[f["kind"]] or f["final"] and f["kind"] != 4:
             raise Bad(f["first"], "a frame that is none")
         if f["kind"] == 3:
@@ -137,8 +166,17 @@ class Writer:
             else: raise Bad(self.agreed + 1, f"a checkpoint of {about}")
         self.sealed, self.durable = bool(f["final"]), max(self.durable, f["synced"])
 
+def alone(s, said, claims, known):  # a writer of whom only its stub is left
+    if not s["end"]: raise Bad(s["seq"] + 1, "the segments behind the pruned ones are missing")
+    end = [s["frame"], s["seq"], s["chain"], s["segment"], s["end"]["clean"]]
+    if not said or end != [said[key] for key in ("frame", "seq", "chain", "segment", "clean")]: raise Bad(s["seq"] + 1, "it does not end where the next writer found it")
+    if s["prev"] and s["prev"]["writer"] not in known: raise Bad(1, "the writer before it is missing")
+    if 0 in claims or max(claims, default=0) > s["seq"] or any(claim[1] != un64(s["root"]) for claim in claims.get(s["seq"], [])):
+        raise Bad(s["seq"] + 1, "a checkpoint outside is not of the stub's records")
+    print(f"{s['writer']}: pruned, {s['seq']} records up to {s['to']}")
+
 def verify(args):
-    keys, found, claims, writers = {}, {}, {}, {}
+    keys, found, claims, writers, stubs = {}, {}, {}, {}, {}
     for name, _, public in (key.split("+", 2) for key in args.key):
         keys[name, sha(name.encode(), b"\n", un64(public))[:4]] = Ed25519PublicKey.from_public_bytes(un64(public)[1:])
     for path in args.folder.glob("*.trail"):
@@ -150,23 +188,30 @@ def verify(args):
             try: writer, *claim = checkpoint(note, keys)
             except ValueError as error: writer, claim = path.stem, [0, error]
             claims.setdefault(writer, {}).setdefault(claim[0], []).append(claim)
-    for name in found: writers[name] = Writer(name, found[name], claims.get(name, {}), keys)
+    for path in args.folder.glob("*.pruned"):
+        try: stubs[path.stem] = stub(path, keys)
+        except (ValueError, KeyError, TypeError) as error: return path.stem, 1, f"the stub of its pruned segments: {error}"
+    for name in found: writers[name] = Writer(name, found[name], claims.get(name, {}), keys, stubs.get(name))
     order, left, said = [], sorted(writers.values(), key=lambda w: w.name), {}
     while left:  # each after the one it follows
         order.append(next((w for w in left if order and w.prev.get("writer") == order[-1].name), None)
                      or next((w for w in left if w.prev.get("writer") not in {other.name for other in left}), left[0]))
         left.remove(order[-1])
-    for w in order:
-        if w.prev and said.setdefault(w.prev["writer"], w.prev) is not w.prev: return w.name, 1, "two writers follow one: a copied volume"
+    known, left = set(writers) | set(stubs), {name: s for name, s in stubs.items() if name not in writers}
+    for name, prev in [(w.name, w.prev) for w in order] + [(name, s["prev"]) for name, s in left.items()]:
+        if prev and said.setdefault(prev["writer"], prev) is not prev: return name, 1, "two writers follow one: a copied volume"
+    for name, s in sorted(left.items()):
+        try: alone(s, said.get(name), claims.get(name, {}), known)
+        except Bad as bad: return name, *bad.args
     for place, w in enumerate(order):
-        if w.first and (w.prev["writer"] not in writers if w.prev else place > 0): return w.name, 1, "the writer before it is missing"
+        if w.first and (w.prev["writer"] not in known if w.prev else place > 0): return w.name, 1, "the writer before it is missing"
         try: w.check(said.get(w.name))
         except Bad as bad: return w.name, *bad.args
-        if w.about:
+        if w.about and w.prev["writer"] in writers:
             before = writers[w.prev["writer"]]
             try: before.agree(*w.about, "the checkpoint by the next writer")
             except Bad as bad: return before.name, *bad.args
-    gone = sorted(set(claims) - set(writers))
+    gone = sorted(set(claims) - known)
     if gone: return gone[0], 1, "a checkpoint outside knows of it, and nothing of it is here"
     if keys and not any(w.signed for w in order): return "", 0, "none of the keys signed anything"
 

@@ -156,6 +156,7 @@ impl Admin {
 
     async fn sorted(&self, folder: &Path, left: Vec<Left>) -> Result<Sorted, AdminError> {
         let (folder, running) = (folder.to_owned(), self.rooms.trail.status().writer);
+        let keys = self.rooms.trail.encryption_keys();
         let looking = tokio::task::spawn_blocking(move || {
             let writers = changes::writers(&folder)?;
             let mut sorted = Sorted::default();
@@ -167,7 +168,7 @@ impl Admin {
                 }
             }
             if !sorted.ours.is_empty() {
-                sorted.told = changes::told_of(&folder, &sorted.ours)?;
+                sorted.told = changes::told_of(&folder, keys, &sorted.ours)?;
             }
             Ok::<_, crate::audit::ReadError>(sorted)
         });

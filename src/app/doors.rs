@@ -166,7 +166,8 @@ fn admin_api(
 fn trail_api(house: &Arc<House>) -> Result<TrailApi, AppError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(AppError::Random)?;
-    let source = FolderRecords::lasting(&house.config.audit.dir, Arc::clone(&house.clock), QUERY_WAIT);
+    let source = FolderRecords::lasting(&house.config.audit.dir, Arc::clone(&house.clock), QUERY_WAIT)
+        .opened_with(house.trail.encryption_keys());
     let folder: Arc<dyn RecordSource> = Arc::new(source);
     let source = match super::reading_address(&house.config) {
         None => folder,

@@ -24,7 +24,7 @@ pub use shipping::address as shipping_address;
 
 use crate::{
     admin::{Admin, Rooms},
-    audit::{Captures, Trail, TrailConfig, TrailHealth, TrailStatus},
+    audit::{Captures, Trail, TrailConfig, TrailHealth, TrailStatus, retention::Retention},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
     config::{AuditCapture, Config},
@@ -162,7 +162,15 @@ fn captures(config: &Config, trail: &Trail) -> Result<Option<Arc<Captures>>, App
     }
 }
 
-fn trail_config(config: &Config) -> TrailConfig {
+/// How long the records of each tenant are kept.
+pub fn retention(config: &Config) -> Retention {
+    let years = |years: u64| u16::try_from(years).unwrap_or(u16::MAX);
+    let tenants = config.audit.tenant_retention_years.iter().map(|(tenant, kept)| (tenant.clone(), years(*kept)));
+    Retention::new(years(config.audit.retention_years), tenants.collect())
+}
+
+/// How the trail is kept, by the configuration.
+pub fn trail_config(config: &Config) -> TrailConfig {
     TrailConfig {
         segment_bytes: config.audit.segment_bytes,
         sync_after: Duration::from_millis(config.audit.sync_after_ms),
@@ -170,6 +178,7 @@ fn trail_config(config: &Config) -> TrailConfig {
         strict: config.audit.strict,
         accept_ephemeral: config.audit.accept_ephemeral,
         key_file: config.audit.key_file.clone(),
+        encryption_key_file: config.audit.encryption_key_file.clone(),
         checkpoint_after: Duration::from_secs(config.audit.checkpoint_seconds),
         checkpoints_dir: config.audit.checkpoints_dir.clone(),
         ships: shipping::address(config).is_some(),

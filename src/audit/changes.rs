@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     folder::Folder,
+    keyring::EncryptionKeys,
     read::{ReadError, Reader},
 };
 use crate::domain::record::{CHANGE, NOT_MADE};
@@ -27,9 +28,9 @@ pub fn writers(dir: &Path) -> Result<BTreeSet<String>, ReadError> {
 /// # Errors
 ///
 /// The folder cannot be read.
-pub fn told_of(dir: &Path, changes: &BTreeSet<String>) -> Result<BTreeSet<String>, ReadError> {
+pub fn told_of(dir: &Path, keys: EncryptionKeys, changes: &BTreeSet<String>) -> Result<BTreeSet<String>, ReadError> {
     let mut told = BTreeMap::new();
-    let mut reader = Reader::open(dir)?;
+    let mut reader = Reader::open(dir, keys)?;
     while let Some(stored) = reader.next_record()? {
         // Almost no line names one: only those that may are parsed.
         let names = |id: &&String| stored.line.windows(id.len()).any(|window| window == id.as_bytes());

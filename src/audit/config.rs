@@ -32,6 +32,8 @@ pub struct TrailConfig {
     pub accept_ephemeral: bool,
     /// The key that signs tree heads; without one nothing is signed.
     pub key_file: Option<PathBuf>,
+    /// The keys that encrypt records; without them they stand in the clear.
+    pub encryption_key_file: Option<PathBuf>,
     /// The time between two checkpoints, if there are new records.
     pub checkpoint_after: Duration,
     /// A folder that gets every checkpoint too, outside of the trail's.
@@ -59,6 +61,7 @@ impl TrailConfig {
             strict: false,
             accept_ephemeral: false,
             key_file: None,
+            encryption_key_file: None,
             checkpoint_after: Duration::from_secs(60),
             checkpoints_dir: None,
             ships: false,

@@ -9,7 +9,10 @@ use std::{
 
 use uuid::Uuid;
 
-use super::header::{HEADER_BYTES, Header, HeaderError};
+use super::{
+    header::{HEADER_BYTES, Header, HeaderError},
+    retention::{Stub, StubFile, stub},
+};
 use crate::domain::Timestamp;
 
 const EXTENSION: &str = ".trail";
@@ -39,6 +42,10 @@ pub(super) struct Folder {
     pub(super) writers: Vec<WriterFiles>,
     /// Files that look like segments and have no segment's name.
     pub(super) strays: Vec<PathBuf>,
+    /// What stays of segments that were pruned.
+    pub(super) stubs: Vec<StubFile>,
+    /// Files that are named like stubs and are none, and why.
+    pub(super) bad_stubs: Vec<(Uuid, &'static str)>,
 }
 
 pub(super) fn segment_name(writer: Uuid, number: u32) -> String {
@@ -55,6 +62,7 @@ impl Folder {
     pub(super) fn list(dir: &Path) -> io::Result<Self> {
         let mut by_writer: BTreeMap<Uuid, Vec<SegmentFile>> = BTreeMap::new();
         let mut strays = Vec::new();
+        let (mut stubs, mut bad_stubs) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -63,7 +71,13 @@ impl Folder {
                     by_writer.entry(writer).or_default().push(SegmentFile { writer, number, path });
                 }
                 None if name.ends_with(EXTENSION) => strays.push(path),
-                None => {}
+                None => {
+                    let Some(writer) = stub::writer_of(name) else { continue };
+                    match stub::read(&path, writer)? {
+                        Ok(stub) => stubs.push(stub),
+                        Err(why) => bad_stubs.push((writer, why)),
+                    }
+                }
             }
         }
         let mut writers = Vec::with_capacity(by_writer.len());
@@ -73,7 +87,8 @@ impl Folder {
             writers.push(WriterFiles { writer, segments, header });
         }
         strays.sort();
-        Ok(Self { writers: in_order(writers), strays })
+        stubs.sort_by_key(|file| file.stub.writer);
+        Ok(Self { writers: in_order(writers), strays, stubs, bad_stubs })
     }
 }
 
@@ -111,21 +126,34 @@ pub struct FolderExtent {
 }
 
 /// What of the trail is here. Whoever needs all of a trail must not take the rest for it.
+/// Of a folder since an instant: what was pruned under a stub and is older counts as here.
 ///
 /// # Errors
 ///
 /// The folder or a header of it cannot be read.
-pub fn extent(dir: &Path) -> io::Result<FolderExtent> {
+pub fn extent(dir: &Path, since: Timestamp) -> io::Result<FolderExtent> {
     let folder = Folder::list(dir)?;
-    let known: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();
+    let old: BTreeMap<Uuid, &Stub> = folder
+        .stubs
+        .iter()
+        .map(|file| &file.stub)
+        .filter(|stub| stub.to < since)
+        .map(|stub| (stub.writer, stub))
+        .collect();
+    let here: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();
+    let is_whole = |writer: &Uuid| old.get(writer).is_some_and(|stub| stub.end.is_some());
     let mut extent = FolderExtent::default();
+    extent.begun_here.extend(old.keys().filter(|writer| is_whole(writer)).map(Uuid::to_string));
     for header in folder.writers.iter().filter_map(|files| files.header.as_ref()) {
-        if header.first_seq > 1 {
+        if header.first_seq > 1 && old.get(&header.writer).is_none_or(|stub| stub.seq < header.first_seq - 1) {
             extent.elsewhere.push((header.writer.to_string(), header.first_seq - 1));
         } else {
             extent.begun_here.insert(header.writer.to_string());
         }
-        if let Some(prev) = header.prev.as_ref().filter(|prev| prev.seq > 0 && !known.contains(&prev.writer)) {
+    }
+    let heads = folder.writers.iter().filter_map(|files| files.header.as_ref()?.prev.as_ref());
+    for prev in heads.chain(folder.stubs.iter().filter_map(|file| file.stub.prev.as_ref())) {
+        if prev.seq > 0 && !here.contains(&prev.writer) && !is_whole(&prev.writer) {
             extent.elsewhere.push((prev.writer.to_string(), prev.seq));
         }
     }

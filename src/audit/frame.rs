@@ -219,9 +219,9 @@ impl Frame<'_> {
         self.head.flags & FLAG_ENCRYPTED != 0
     }
 
-    /// The record lines, without their newlines.
-    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.body.strip_suffix(b"\n").into_iter().flat_map(|body| body.split(|byte| *byte == b'\n'))
+    /// The head as it is stored.
+    pub(super) fn head_bytes(&self) -> &[u8] {
+        self.bound.get(..HEAD_BYTES).unwrap_or(self.bound)
     }
 }
 
@@ -250,7 +250,10 @@ pub(super) const fn encoded_len(count: usize, body_len: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::merkle::leaf, *};
+    use super::{
+        super::{cipher, merkle::leaf},
+        *,
+    };
 
     fn encoded(lines: &[Vec<u8>], frame: u64, first_seq: u64, before: Hash) -> (Vec<u8>, Hash) {
         let body: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
@@ -280,7 +283,7 @@ mod tests {
             let read = decode(&bytes).unwrap();
             prop_assert_eq!(read.len, bytes.len());
             prop_assert_eq!(bytes.len() % 8, 0);
-            prop_assert_eq!(read.lines().map(<[u8]>::to_vec).collect::<Vec<_>>(), lines.clone());
+            prop_assert_eq!(cipher::lines(read.body).map(<[u8]>::to_vec).collect::<Vec<_>>(), lines.clone());
             prop_assert_eq!(read.chain, chain);
             prop_assert_eq!(read.chain_after(&Hash(before)), chain);
             prop_assert_eq!(read.last_seq(), first_seq + u64::try_from(lines.len()).unwrap() - 1);

@@ -33,7 +33,7 @@ pub(super) struct Header {
     pub(super) created: Timestamp,
     /// The writer before this one in the folder; the same in every header of a writer.
     pub(super) prev: Option<Predecessor>,
-    /// The wrapped data key, once bodies are encrypted.
+    /// The wrapped data key, if bodies are encrypted; the same in every header of a writer.
     pub(super) key: Option<Key>,
 }
 
@@ -58,12 +58,14 @@ pub(super) struct Predecessor {
     pub(super) tail_sha256: Option<Hash>,
 }
 
+/// A data key, encrypted with a key of the key file; base64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Key {
-    id: String,
-    wrapped: String,
-    nonce: String,
+    /// Which key of the key file wrapped it.
+    pub(super) id: String,
+    pub(super) wrapped: String,
+    pub(super) nonce: String,
 }
 
 /// A writer's id as text.
@@ -188,7 +190,7 @@ mod tests {
                 tail_bytes: u64::MAX,
                 tail_sha256: Some(Hash([1; 32])),
             }),
-            key: None,
+            key: Some(Key { id: "f".repeat(16), wrapped: "w".repeat(64), nonce: "n".repeat(16) }),
         }
     }
 

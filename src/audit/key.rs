@@ -43,6 +43,41 @@ pub enum KeyError {
     },
     #[error("`{}` holds no signing key: one line `PRIVATE+KEY+…`, as `chaperone audit keygen` writes it", path.display())]
     Form { path: PathBuf },
+    #[error(
+        "`{}` holds no encryption keys: lines `ENCRYPTION+KEY+…`, as `chaperone audit encryption-key` writes them", path.display()
+    )]
+    EncryptionForm { path: PathBuf },
+    #[error("a data key could not be encrypted")]
+    Wrap,
+}
+
+/// The text of a key file; `exposed` is what to say if everyone may read it.
+pub(super) fn read_file(path: &Path, bytes_max: u64, exposed: &'static str) -> Result<Zeroizing<String>, KeyError> {
+    let failed = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let stat = file.metadata().map_err(failed)?;
+    // Room for the whole, so that no half of it stays behind in memory that was given back.
+    let room = super::bytes::index(stat.len().min(bytes_max)).saturating_add(1);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.take(bytes_max).read_to_string(&mut text).map_err(failed)?;
+    if stat.permissions().mode() & OTHERS_MAY_READ != 0 {
+        tracing::warn!(file = %path.display(), "{exposed}");
+    }
+    Ok(text)
+}
+
+/// Writes a new file for its owner alone; one that is there is left as it is.
+pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<(), KeyError> {
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return KeyError::Exists { path: path.to_owned() };
+        }
+        KeyError::Io { action: "write", path: path.to_owned(), source }
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(failed)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 /// The private half. Wiped from memory when dropped; it prints as its name.
@@ -81,17 +116,9 @@ impl SigningKey {
     ///
     /// The file cannot be read or holds no key.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode();
-        // Room for the whole, so that no half of it stays behind in memory that was given back.
-        let mut text = Zeroizing::new(String::with_capacity(5000));
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-        let key = parse(&text).ok_or_else(|| KeyError::Form { path: path.to_owned() })?;
-        if mode & OTHERS_MAY_READ != 0 {
-            tracing::warn!(file = %path.display(), "everyone on this machine may read the key that signs checkpoints");
-        }
-        Ok(key)
+        let exposed = "everyone on this machine may read the key that signs checkpoints";
+        let text = read_file(path, FILE_BYTES_MAX, exposed)?;
+        parse(&text).ok_or_else(|| KeyError::Form { path: path.to_owned() })
     }
 
     /// Writes the key to a new file for its owner alone.
@@ -100,16 +127,7 @@ impl SigningKey {
     ///
     /// The file exists, or cannot be written.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source: io::Error| {
-            if source.kind() == io::ErrorKind::AlreadyExists {
-                return KeyError::Exists { path: path.to_owned() };
-            }
-            KeyError::Io { action: "write", path: path.to_owned(), source }
-        };
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        file.write_all(self.to_line().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        write_file(path, self.to_line().as_bytes())
     }
 
     fn to_line(&self) -> Zeroizing<String> {
@@ -129,9 +147,13 @@ impl SigningKey {
 
     /// A checkpoint over the first `size` records of a writer.
     pub(super) fn sign(&self, writer: Uuid, size: u64, root: &Hash) -> String {
-        let text = note::text(self.verifier.name(), writer, size, root);
+        self.sign_text(&note::text(self.verifier.name(), writer, size, root))
+    }
+
+    /// A note of any text, whose first line says what it is: nothing signed here can be taken for something else.
+    pub(super) fn sign_text(&self, text: &str) -> String {
         let signature = self.key.sign(text.as_bytes());
-        note::signed(&text, self.verifier.name(), self.verifier.id(), &signature)
+        note::signed(text, self.verifier.name(), self.verifier.id(), &signature)
     }
 }
 

@@ -9,13 +9,15 @@
 //!
 //! [`Trail::ship`] sends each frame to a [`Sink`], which `app/` fills from the store; this room knows no database.
 //!
-//! Deliberately absent: encryption. The format has its places (a flag, `key`); nothing here pretends to fill them.
+//! Records can be encrypted at rest ([`EncryptionKeys`]). The chain binds the stored bytes, so that verifying, proving
+//! and shipping need no key; reading does.
 
 mod adrift;
 mod bytes;
 mod captures;
 pub mod changes;
 mod checkpoint;
+mod cipher;
 mod config;
 mod decisions;
 mod disclosed;
@@ -25,6 +27,7 @@ mod frame;
 mod guard;
 mod header;
 mod key;
+mod keyring;
 mod lock;
 mod merkle;
 mod note;
@@ -37,6 +40,7 @@ mod read;
 mod reading;
 mod recorded;
 mod recover;
+pub mod retention;
 mod segment;
 mod ship;
 mod signing;
@@ -58,6 +62,7 @@ pub use decisions::DecisionEntry;
 pub use disclosed::{Disclosed, DisclosedInTrail, disclosed};
 pub use folder::{FolderExtent, extent};
 pub use key::{KeyError, SigningKey};
+pub use keyring::{EncryptionKeys, SealedError};
 pub use note::{NoteError, VerifierKey, VerifierKeyError};
 pub use prove::{Proof, ProofError, ProveError, prove};
 pub use read::{Filter, ReadError, Reader, StoredRecord, holds, records};
@@ -68,7 +73,7 @@ pub use signing::LastCheckpoint;
 pub use storage::{Disk, Storage, StorageFile};
 pub use trail::{Trail, TrailHealth, TrailStatus};
 pub use verify::{
-    Finding, OpenEnd, Rebuilt, RebuiltWriter, Report, Signatures, Verdict, VerifyError, VerifyOptions, WriterReport,
-    verify,
+    Finding, OpenEnd, PrunedReport, Rebuilt, RebuiltWriter, Report, Signatures, Verdict, VerifyError, VerifyOptions,
+    WriterReport, verify,
 };
 pub use volume::VolumeKind;

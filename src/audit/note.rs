@@ -160,7 +160,7 @@ pub(super) struct Checkpoint {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct NoteSignature {
+pub(super) struct NoteSignature {
     name: String,
     id: [u8; 4],
     bytes: Vec<u8>,
@@ -195,24 +195,13 @@ impl Checkpoint {
             root: root_of(root).ok_or(NoteError::Root)?,
             note: note.to_owned(),
             text_bytes: text.len() + 1,
-            signatures: signatures.split('\n').map(signature_of).collect::<Option<_>>().ok_or(NoteError::Signature)?,
+            signatures: signatures_of(signatures).ok_or(NoteError::Signature)?,
         })
     }
 
     pub(super) fn judged_by(&self, keys: &[VerifierKey]) -> Signed {
         let text = self.note.get(..self.text_bytes).unwrap_or_default().as_bytes();
-        let mut verdict = Signed::Unknown;
-        for key in keys.iter().filter(|key| key.name == self.name) {
-            for signature in self.signatures.iter().filter(|by| by.name == key.name && by.id == key.id) {
-                let is_good = Signature::from_slice(&signature.bytes)
-                    .is_ok_and(|signature| key.key.verify_strict(text, &signature).is_ok());
-                if !is_good {
-                    return Signed::Bad;
-                }
-                verdict = Signed::Valid;
-            }
-        }
-        verdict
+        judged(text, &self.name, &self.signatures, keys)
     }
 
     /// Who says to have signed it, as `NAME+ID`.
@@ -224,6 +213,31 @@ impl Checkpoint {
 
 pub(super) fn root_of(text: &str) -> Option<Hash> {
     BASE64_STANDARD.decode(text).ok()?.try_into().ok().map(Hash)
+}
+
+/// The signatures of a note, each line ended.
+pub(super) fn signatures(text: &str) -> Option<Vec<NoteSignature>> {
+    signatures_of(text.strip_suffix('\n')?)
+}
+
+fn signatures_of(lines: &str) -> Option<Vec<NoteSignature>> {
+    lines.split('\n').map(signature_of).collect()
+}
+
+/// What the keys say of a text that was signed under a name.
+pub(super) fn judged(text: &[u8], name: &str, signatures: &[NoteSignature], keys: &[VerifierKey]) -> Signed {
+    let mut verdict = Signed::Unknown;
+    for key in keys.iter().filter(|key| key.name == name) {
+        for signature in signatures.iter().filter(|by| by.name == key.name && by.id == key.id) {
+            let is_good = Signature::from_slice(&signature.bytes)
+                .is_ok_and(|signature| key.key.verify_strict(text, &signature).is_ok());
+            if !is_good {
+                return Signed::Bad;
+            }
+            verdict = Signed::Valid;
+        }
+    }
+    verdict
 }
 
 fn signature_of(line: &str) -> Option<NoteSignature> {

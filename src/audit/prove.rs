@@ -5,6 +5,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -12,9 +13,11 @@ use uuid::Uuid;
 
 use super::{
     bytes::{index, len64},
+    cipher::{self, CipherError, DataKey},
     folder::{Folder, WriterFiles},
     frame::{Frame, Kind},
     header::{HEADER_BYTES, Header},
+    keyring::{EncryptionKeys, SealedError},
     merkle::{self, Frontier, Hash},
     note::{self, Checkpoint, NoteError, Signed, VerifierKey},
     outside,
@@ -47,6 +50,10 @@ pub enum ProveError {
     NoCheckpoint { writer: Uuid, seq: u64 },
     #[error("the checkpoint over {size} records of writer {writer} is not of these records")]
     Contradicted { writer: Uuid, size: u64 },
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    #[error("record {seq} of writer {writer} is damaged: what is stored does not open with its key")]
+    Changed { writer: Uuid, seq: u64 },
 }
 
 /// Why a proof proves nothing.
@@ -74,17 +81,24 @@ pub struct Proof {
 }
 
 /// Takes a record out of a folder together with its proof. `checkpoints` is a folder of checkpoints that were kept
-/// outside, for a record that none in the trail covers.
+/// outside, for a record that none in the trail covers; `keys` open a record that is encrypted.
 ///
 /// # Errors
 ///
 /// The record is not there, no checkpoint covers it, or what is there does not fit together.
-pub fn prove(dir: &Path, writer: &str, seq: u64, checkpoints: Option<&Path>) -> Result<Proof, ProveError> {
+pub fn prove(
+    dir: &Path,
+    writer: &str,
+    seq: u64,
+    checkpoints: Option<&Path>,
+    keys: &EncryptionKeys,
+) -> Result<Proof, ProveError> {
     let folder = Folder::list(dir).map_err(at(dir))?;
     let no_writer = || ProveError::NoWriter(writer.to_owned());
     let id = Uuid::try_parse(writer).map_err(|_uuid| no_writer())?;
     let files = folder.writers.iter().find(|files| files.writer == id).ok_or_else(no_writer)?;
-    let mut seen = Seen::nothing(id, seq);
+    let key = files.header.as_ref().map(|header| keys.open(header)).transpose()?.flatten();
+    let mut seen = Seen { key, ..Seen::nothing(id, seq) };
     for segment in &files.segments {
         let stored = fs::read(&segment.path).map_err(at(&segment.path))?;
         seen.segment(&stored)?;
@@ -165,6 +179,7 @@ pub(super) struct Seen {
     pub(super) frontier: Vec<Hash>,
     pub(super) leaves: Vec<Hash>,
     line: Option<Vec<u8>>,
+    key: Option<Arc<DataKey>>,
     pub(super) checkpoint: Option<Checkpoint>,
     /// The last checkpoint of the writer, whatever it covers.
     pub(super) latest: Option<Checkpoint>,
@@ -195,24 +210,34 @@ impl Seen {
         {
             offset += frame.len;
             if self.at.is_none_or(|at| frame.head.frame > at.frame) {
-                self.frame(&frame);
+                self.frame(&frame)?;
                 self.at = Some(local);
             }
         }
         Ok(())
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), ProveError> {
         self.leaves.extend(frame.leaves.as_chunks::<32>().0.iter().map(|leaf| Hash(*leaf)));
         if frame.head.kind == Kind::Records
             && let Some(nth) = self.seq.checked_sub(frame.head.first_seq)
             && nth < u64::from(frame.head.count)
         {
-            self.line = frame.lines().nth(index(nth)).map(<[u8]>::to_vec);
+            self.line = match cipher::clear(frame, self.key.as_deref()) {
+                Ok(body) => cipher::lines(&body).nth(index(nth)).map(<[u8]>::to_vec),
+                // Whoever only wants leaves asks without a key.
+                Err(CipherError::NoKey) => None,
+                Err(CipherError::Changed | CipherError::Encrypt) => {
+                    return Err(ProveError::Changed { writer: self.writer, seq: self.seq });
+                }
+            };
         }
-        let Some(own) = checkpoint_in(frame).filter(|checkpoint| checkpoint.writer == self.writer) else { return };
+        let Some(own) = checkpoint_in(frame).filter(|checkpoint| checkpoint.writer == self.writer) else {
+            return Ok(());
+        };
         self.checkpoint = Some(own.clone()).filter(|checkpoint| checkpoint.size >= self.seq);
         self.latest = Some(own);
+        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reading records back: the stored bytes of each line, in order, without a server, a lock or a key.
+//! Reading records back: the bytes of each line, in order, without a server or a lock; without a key too, unless they are
+//! encrypted.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,9 +11,11 @@ use std::{
 
 use super::{
     bytes::len64,
+    cipher::{self, DataKey},
     folder::{Folder, SegmentFile, read_header},
     frame::{self, Kind},
     header::{HEADER_BYTES, Header},
+    keyring::{EncryptionKeys, SealedError},
     walk,
 };
 use crate::domain::Timestamp;
@@ -26,6 +29,8 @@ pub struct Filter {
     pub tail: Option<usize>,
     /// Only those with this decision id, request id or receipt (`WRITER/SEQ`).
     pub lookup: Option<String>,
+    /// What opens them, if they are encrypted.
+    pub keys: EncryptionKeys,
 }
 
 /// A record as it is stored.
@@ -48,6 +53,8 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
 }
 
 impl ReadError {
@@ -63,9 +70,9 @@ impl ReadError {
 ///
 /// # Errors
 ///
-/// The folder cannot be listed.
+/// The folder cannot be listed, or a key to it is missing.
 pub fn records(dir: &Path, filter: Filter) -> Result<impl Iterator<Item = Result<StoredRecord, ReadError>>, ReadError> {
-    let mut reader = Reader::open(dir)?;
+    let mut reader = Reader::open(dir, filter.keys.clone())?;
     let mut waiting: VecDeque<StoredRecord> = VecDeque::new();
     let mut failed = false;
     let tail = filter.tail;
@@ -167,19 +174,24 @@ pub struct Reader {
     given: BTreeMap<uuid::Uuid, u64>,
     segments: VecDeque<SegmentFile>,
     waiting: VecDeque<StoredRecord>,
+    keys: EncryptionKeys,
+    /// What opens each writer's records, once it was looked for.
+    opened: BTreeMap<uuid::Uuid, Option<Arc<DataKey>>>,
 }
 
 impl Reader {
     /// # Errors
     ///
     /// The folder cannot be listed.
-    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+    pub fn open(dir: &Path, keys: EncryptionKeys) -> Result<Self, ReadError> {
         let mut reader = Self {
             dir: dir.to_owned(),
             read: BTreeMap::new(),
             given: BTreeMap::new(),
             segments: VecDeque::new(),
             waiting: VecDeque::new(),
+            keys,
+            opened: BTreeMap::new(),
         };
         reader.list()?;
         Ok(reader)
@@ -195,7 +207,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// A file cannot be read.
+    /// A file cannot be read, or its records are encrypted and their key is not here.
     pub fn next_record(&mut self) -> Result<Option<StoredRecord>, ReadError> {
         loop {
             if let Some(record) = self.waiting.pop_front() {
@@ -205,12 +217,28 @@ impl Reader {
                 self.list()?;
                 return Ok(None);
             };
-            match self.read_segment(&segment) {
+            match self.unlock(&segment)?.and_then(|()| self.read_segment(&segment)) {
                 Ok(()) => {}
                 // Pruned, or a spare taken away, since the folder was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(ReadError::at(&segment.path)(error)),
             }
+        }
+    }
+
+    /// Finds what opens the records of a segment. To pass over encrypted ones would look like there were none.
+    fn unlock(&mut self, segment: &SegmentFile) -> Result<io::Result<()>, SealedError> {
+        if self.opened.contains_key(&segment.writer) {
+            return Ok(Ok(()));
+        }
+        match read_header(&segment.path) {
+            Ok(Ok(header)) => {
+                self.opened.insert(segment.writer, self.keys.open(&header)?);
+                Ok(Ok(()))
+            }
+            // A spare, or damage.
+            Ok(Err(_)) => Ok(Ok(())),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -270,8 +298,13 @@ impl Reader {
     }
 
     fn take_frame(&mut self, frame: &frame::Frame<'_>, segment: &SegmentFile, writer: &Arc<str>, last: u64) -> u64 {
-        if frame.head.frame > last && frame.head.kind == Kind::Records && !frame.is_encrypted() {
-            self.waiting.extend(frame.lines().zip(frame.head.first_seq..).map(|(line, seq)| StoredRecord {
+        let key = self.opened.get(&segment.writer).and_then(Option::as_deref);
+        // A body that does not open with its key was changed: it is passed over like any damage.
+        if frame.head.frame > last
+            && frame.head.kind == Kind::Records
+            && let Ok(body) = cipher::clear(frame, key)
+        {
+            self.waiting.extend(cipher::lines(&body).zip(frame.head.first_seq..).map(|(line, seq)| StoredRecord {
                 writer: Arc::clone(writer),
                 seq,
                 segment: segment.number,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::key::KeyError;
 use crate::domain::Receipt;
 
 /// A value whose record is in the trail.
@@ -87,6 +88,10 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "`audit.encryption_key_file` is set, and its keys cannot be used: no record is written in the clear instead"
+    )]
+    EncryptionKeys(#[source] KeyError),
     #[error("the header of a new segment cannot be written: {0}")]
     Header(String),
 }

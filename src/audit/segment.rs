@@ -5,9 +5,10 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 use uuid::Uuid;
 
 use super::{
+    cipher::DataKey,
     config::TrailConfig,
     folder,
-    header::{Header, HeaderError, Predecessor},
+    header::{self, Header, HeaderError, Predecessor},
     state::Tip,
     storage::{self, Storage, StorageFile},
 };
@@ -28,6 +29,8 @@ pub(super) struct Origin {
     pub(super) writer: Uuid,
     pub(super) config: TrailConfig,
     pub(super) prev: Option<Predecessor>,
+    /// What the records are encrypted with, and what each header says of it.
+    pub(super) data_key: Option<(DataKey, header::Key)>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) storage: Arc<dyn Storage>,
 }
@@ -90,7 +93,7 @@ impl Origin {
             frontier: before.tree.nodes().to_vec(),
             created: self.clock.now(),
             prev: self.prev.clone(),
-            key: None,
+            key: self.data_key.as_ref().map(|(_, said)| said.clone()),
         };
         let encoded = header.encode()?;
         storage::write_all(segment.file.as_ref(), &encoded, 0)?;

@@ -29,6 +29,13 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// As the system says.
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
+    /// Puts a file in the place of another, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Makes names created or removed in `dir` durable.
     ///
     /// # Errors
@@ -104,6 +111,11 @@ impl Storage for Disk {
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "whoever calls it syncs the file before and the folder behind it")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -17,6 +17,7 @@ use super::{
     decisions::{self, DecisionEntry, DecisionIndex},
     guard,
     key::SigningKey,
+    keyring::EncryptionKeys,
     lock::{FolderLock, LockError},
     merkle::Hash,
     note::{Checkpoint, Signed},
@@ -25,6 +26,7 @@ use super::{
     read::{ReadError, Reader},
     recorded::{AppendError, CloseError, OpenError, Recorded},
     recover::{self, Found},
+    retention,
     segment::{BeginError, Origin},
     ship::{self, ShippingStatus, Sink},
     signing::{LastCheckpoint, Signing},
@@ -80,6 +82,7 @@ pub struct Trail {
     shared: Arc<Shared>,
     volume: VolumeKind,
     writer: Arc<str>,
+    encryption: EncryptionKeys,
 }
 
 impl Trail {
@@ -104,11 +107,14 @@ impl Trail {
             let (least, most) = SEGMENT_BYTES.into_inner();
             return Err(OpenError::SegmentBytes { bytes: config.segment_bytes, least, most });
         }
+        // Before anything is touched: records that should be encrypted are never written in the clear.
+        let encryption = encryption_keys(&config)?;
         let volume = prepare_folder(&config, storage.as_ref())?;
         let lock = take_lock(&config.dir)?;
         let (key, mut trouble) = signing_key(&config);
         trouble = trouble.or_else(|| prepare_checkpoints_dir(&config));
         let kept = |writer| kept_checkpoint(&config, key.as_deref(), writer);
+        retention::finish(&config.dir, storage.as_ref()).map_err(io_error("finish the pruning of", &config.dir))?;
         let found = recover::recover(&config.dir, storage.as_ref(), kept).map_err(io_error("recover", &config.dir))?;
         refuse_damage(&config, found.as_ref())?;
 
@@ -124,7 +130,8 @@ impl Trail {
         let mut signing = Signing::begin(key, inherited, clock.elapsed(), config.checkpoint_after);
         signing.trouble = trouble;
         let prev = found.map(|found| found.prev);
-        let origin = Origin { writer, prev, clock: Arc::clone(&clock), storage, config };
+        let data_key = encryption.begin(writer).map_err(OpenError::EncryptionKeys)?;
+        let origin = Origin { writer, prev, data_key, clock: Arc::clone(&clock), storage, config };
         let mut state = begin_first_segment(&origin, signing)?;
         state.shipping.is_on = origin.config.ships;
         let shared = Arc::new(Shared {
@@ -139,7 +146,7 @@ impl Trail {
             lock: Mutex::new(Some(lock)),
         });
         guard::start(&shared).map_err(io_error("start the threads for", shared.dir()))?;
-        Ok(Self { shared, volume, writer: writer.to_string().into() })
+        Ok(Self { shared, volume, writer: writer.to_string().into(), encryption })
     }
 
     /// Appends `record` and returns `value` once its record is as durable as `tier` asks.
@@ -203,6 +210,19 @@ impl Trail {
         ship::start(&self.shared, open)
     }
 
+    /// The keys that open what this trail and those before it encrypted.
+    pub fn encryption_keys(&self) -> EncryptionKeys {
+        self.encryption.clone()
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.shared.origin
+    }
+
+    pub(super) fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        self.shared.state().signing.key.clone()
+    }
+
     /// For tests of what no caller sees.
     #[cfg(test)]
     pub(super) fn shared_for_test<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
@@ -246,7 +266,7 @@ impl Trail {
         if recent.is_some() {
             return Ok(recent);
         }
-        let mut reader = Reader::open(self.shared.dir())?;
+        let mut reader = Reader::open(self.shared.dir(), self.encryption.clone())?;
         while let Some(stored) = reader.next_record()? {
             if let Some(entry) = decisions::in_line(&stored.writer, &stored.line, decision_id) {
                 return Ok(Some(entry));
@@ -361,6 +381,14 @@ fn signing_key(config: &TrailConfig) -> (Option<Arc<SigningKey>>, Option<String>
             tracing::error!(why, "the trail goes on without checkpoints");
             (None, Some(why))
         }
+    }
+}
+
+/// Unlike a missing signature, a record in the clear cannot be made good: without its keys the trail does not open.
+fn encryption_keys(config: &TrailConfig) -> Result<EncryptionKeys, OpenError> {
+    match &config.encryption_key_file {
+        Some(path) => EncryptionKeys::read(path).map_err(OpenError::EncryptionKeys),
+        None => Ok(EncryptionKeys::default()),
     }
 }
 

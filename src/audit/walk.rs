@@ -58,6 +58,15 @@ impl Position {
     }
 }
 
+impl Position {
+    /// The same for a frame that [`step`](Self::step) found good from this position before: without the hashing.
+    pub(super) fn pass<'a>(&mut self, segment: &'a [u8], offset: usize) -> Result<Frame<'a>, StepError> {
+        let frame = frame::decode(segment.get(offset..).unwrap_or_default())?;
+        *self = Self { frame: frame.head.frame, seq: frame.last_seq(), chain: frame.chain };
+        Ok(frame)
+    }
+}
+
 /// How far a segment is good.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     bytes::len64,
-    frame::{self, FLAG_FINAL, Head, Kind},
+    cipher::TAG_BYTES,
+    frame::{self, FLAG_ENCRYPTED, FLAG_FINAL, Head, Kind},
     header::HEADER_BYTES,
     merkle::{self, Hash},
     notices,
@@ -140,7 +141,7 @@ impl Writer {
 
     fn append(&mut self, batch: Vec<Pending>) -> Result<(), Halt> {
         let body_len: usize = batch.iter().map(|pending| pending.rest.len() + LINE_EXTRA).sum();
-        if let Err(halt) = self.make_room(len64(frame::encoded_len(batch.len(), body_len))) {
+        if let Err(halt) = self.make_room(len64(frame::encoded_len(batch.len(), body_len + TAG_BYTES))) {
             // Nothing of the batch was written. Another shift, or the way out of a full disk, finds it in the queue.
             self.shared.queue.push_front(batch);
             return Err(halt);
@@ -175,17 +176,28 @@ impl Writer {
     pub(super) fn commit(&mut self, content: Content<'_>) -> Result<(), Halt> {
         let Content { kind, flags, leaves, body, batch, head: checkpoint } = content;
         let synced = self.shared.state().synced;
+        let data_key = self.shared.origin.data_key.as_ref().filter(|_| kind == Kind::Records);
+        let stored_len = body.len() + data_key.map_or(0, |_| TAG_BYTES);
         let head = Head {
             kind,
-            flags,
+            flags: flags | data_key.map_or(0, |_| FLAG_ENCRYPTED),
             // INVARIANT(frame-size): a batch is cut at `FRAME_BYTES_MAX` and at 65,535 records.
             count: u16::try_from(leaves.len()).unwrap_or(u16::MAX),
-            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            body_len: u32::try_from(stored_len).unwrap_or(u32::MAX),
             frame: self.tip.frame + 1,
             first_seq: self.tip.seq + 1,
             synced,
         };
-        let (encoded, chain) = frame::encode(&head, leaves, body, &self.tip.chain);
+        let encrypted = data_key.map(|(key, _)| key.encrypt(head.frame, &head.encode(), body)).transpose();
+        let encrypted = match encrypted {
+            Ok(encrypted) => encrypted,
+            Err(error) => {
+                self.shared.queue.push_front(batch);
+                self.shared.poison(&self.shift, error.to_string());
+                return Err(Halt::Poisoned);
+            }
+        };
+        let (encoded, chain) = frame::encode(&head, leaves, encrypted.as_deref().unwrap_or(body), &self.tip.chain);
         let encoded = Arc::new(encoded);
         let mut after = Tip { frame: head.frame, chain, seq: self.tip.seq + len64(leaves.len()), ..self.tip.clone() };
         leaves.iter().for_each(|leaf| after.tree.push(*leaf));

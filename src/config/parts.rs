@@ -1,6 +1,6 @@
 //! The sections that are only numbers, words and folders.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
@@ -75,9 +75,14 @@ pub struct AuditConfig {
     pub strict: bool,
     pub accept_ephemeral: bool,
     pub retention_years: u64,
+    /// Tenants whose records are kept longer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenant_retention_years: BTreeMap<String, u64>,
     pub checkpoint_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_key_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoints_dir: Option<PathBuf>,
     pub ship: AuditShip,
@@ -153,6 +158,7 @@ impl AuditConfig {
                 RETENTION_YEARS_MIN..=100,
                 "Years that records are kept; the law's six are the least.",
             ),
+            tenant_retention_years: Self::read_tenants(s),
             checkpoint_seconds: s.number(
                 "checkpoint_seconds",
                 60,
@@ -160,6 +166,10 @@ impl AuditConfig {
                 "Seconds between two signed checkpoints, if there are new records.",
             ),
             key_file: s.optional_path("key_file", "The Ed25519 key that signs checkpoints (`audit keygen`)."),
+            encryption_key_file: s.optional_path(
+                "encryption_key_file",
+                "Keys that encrypt the records of the trail (`audit encryption-key`).",
+            ),
             checkpoints_dir: s.optional_path("checkpoints_dir", "A folder elsewhere that gets every checkpoint too."),
             ship,
             ship_url,
@@ -176,19 +186,47 @@ impl AuditConfig {
                 Some(format!("quota_bytes is {}", audit.quota_bytes)),
             );
         }
+        audit.check_signing(s);
+        if audit.capture == AuditCapture::Slices && audit.encryption_key_file.is_some() {
+            s.problem(
+                "capture",
+                "what decisions were made of would lie in the clear beside an encrypted trail",
+                Some("`capture: off`, or no `encryption_key_file`".to_owned()),
+            );
+        }
+        audit
+    }
+
+    fn check_signing(&self, s: &mut Section<'_, '_>) {
         for key in ["checkpoints_dir", "checkpoint_seconds"] {
-            if s.has(key) && audit.key_file.is_none() {
+            if s.has(key) && self.key_file.is_none() {
                 s.warning(key, "without `key_file` no checkpoint is signed; the key has no effect");
             }
         }
-        if audit.checkpoints_dir.as_ref().is_some_and(|dir| dir.starts_with(&audit.dir)) {
+        if self.checkpoints_dir.as_ref().is_some_and(|dir| dir.starts_with(&self.dir)) {
             s.problem(
                 "checkpoints_dir",
                 "is inside of the trail's own folder",
                 Some("checkpoints protect the trail where it cannot be written with it".to_owned()),
             );
         }
-        audit
+    }
+
+    fn read_tenants(s: &mut Section<'_, '_>) -> BTreeMap<String, u64> {
+        let pairs =
+            s.pairs("tenant_retention_years", "Years by tenant, as `T1: 10`; all others keep `retention_years`.");
+        let mut years = BTreeMap::new();
+        for (tenant, text) in pairs {
+            match text.parse::<u64>().ok().filter(|years| (RETENTION_YEARS_MIN..=100).contains(years)) {
+                Some(number) => drop(years.insert(tenant, number)),
+                None => s.problem(
+                    "tenant_retention_years",
+                    format!("`{tenant}: {text}` is out of range"),
+                    Some(format!("a number from {RETENTION_YEARS_MIN} to 100: the law's six years are the least")),
+                ),
+            }
+        }
+        years
     }
 
     fn read_shipping(s: &mut Section<'_, '_>) -> (AuditShip, Option<Secret>, Option<Secret>, u64) {

@@ -191,6 +191,8 @@ fn six_years_of_retention_are_the_least() {
 
 #[test]
 fn checkpoints_are_kept_outside_of_the_trails_own_folder_and_need_a_key() {
+    let (path, _, _) = problem("audit: { dir: /a, capture: slices, encryption_key_file: /k }\n");
+    assert_eq!(path, "audit.capture");
     let (path, _, message) = problem("audit: { dir: /a, key_file: /k, checkpoints_dir: /a/checkpoints }\n");
     assert_eq!(path, "audit.checkpoints_dir");
     assert!(message.contains("inside"), "{message}");
@@ -319,4 +321,18 @@ fn the_schema_knows_every_printed_key() {
         }
     }
     walk(&serde_json::to_value(Config::default()).unwrap(), &schema(), "");
+}
+
+#[test]
+fn a_tenant_keeps_its_records_longer_and_never_shorter_than_the_law() {
+    let loaded = read("audit: { dir: /a, tenant_retention_years: { T1: 10 } }\n").unwrap();
+    assert_eq!(loaded.config.audit.tenant_retention_years, [("T1".to_owned(), 10)].into());
+    for years in ["5", "101", "ten"] {
+        let yaml = format!("audit: {{ dir: /a, tenant_retention_years: {{ T1: {years} }} }}\n");
+        let (path, _, message) = problem(&yaml);
+        assert_eq!(
+            (path.as_str(), message.as_str()),
+            ("audit.tenant_retention_years", &*format!("`T1: {years}` is out of range"))
+        );
+    }
 }

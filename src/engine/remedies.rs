@@ -97,12 +97,7 @@ impl Bundle {
     }
 
     /// What a grant for this question would open: its default groups and those that may be asked for by name.
-    fn opened(
-        &self,
-        judge: &Judge<'_>,
-        opens: Option<&Opens>,
-        further: &[Arc<str>],
-    ) -> Vec<Arc<str>> {
+    fn opened(&self, judge: &Judge<'_>, opens: Option<&Opens>, further: &[Arc<str>]) -> Vec<Arc<str>> {
         let Some(opens) = opens else { return further.to_vec() };
         let asked = self.asks(judge).into_iter().filter_map(|(_, ask)| ask.ok()?.group);
         let by_request = asked.filter(|group| opens.by_request.contains(group));

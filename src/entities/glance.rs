@@ -90,7 +90,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
         let mut writer = opened(&path).await;
-        run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE one (version integer); INSERT INTO one VALUES (0)").await;
+        run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE one (version integer); INSERT INTO one VALUES (0)")
+            .await;
         let glance = Glance::open(&path).unwrap();
         let mut last = glance.head().unwrap();
         for round in 0..500 {

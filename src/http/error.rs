@@ -226,6 +226,10 @@ impl From<QueryError> for ApiError {
                 Self::new(Code::NotReady, format!("{error}; ask again, it goes on from there")).caused_by(error)
             }
             QueryError::CursorGone(_) | QueryError::TooMany(_) => Self::new(Code::Malformed, error.to_string()),
+            QueryError::Sealed(_) => {
+                Self::new(Code::Failed, "records are encrypted with a key that this process does not have")
+                    .caused_by(error)
+            }
             QueryError::Io { .. } | QueryError::Gone { .. } | QueryError::Source(_) => {
                 Self::new(Code::Failed, "the trail cannot be read").caused_by(error)
             }

@@ -21,6 +21,11 @@ pub enum StoreError {
     Refused { address: String, code: String, rule: Option<String> },
     #[error("column `{column}` holds no {wanted}")]
     Unreadable { column: String, wanted: &'static str },
+    /// Their index says nothing of them, so that whoever asks by it would miss them.
+    #[error(
+        "the store at {address} holds encrypted records, which cannot be found there: ask the folder they were written in"
+    )]
+    Encrypted { address: String },
     #[error("the store at {address} lacks {}: run `chaperone db install`", .missing.join(", "))]
     Unmigrated { address: String, missing: Vec<&'static str> },
     #[error(

@@ -14,6 +14,7 @@ mod charts;
 mod cli;
 mod cli_audit;
 mod cli_db;
+mod cli_keeping;
 mod cli_policies;
 mod cli_trail;
 mod clocks;

@@ -1,6 +1,7 @@
 //! `docs/verify.py` knows the format from its page alone: it and `audit verify` must say the same of any trail.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,8 +9,11 @@ use std::{
 };
 
 use chaperone::{
-    audit::{self, SigningKey, Trail, TrailConfig, Verdict, VerifierKey, VerifyOptions},
-    clock::{Clock, SystemClock},
+    audit::{
+        self, EncryptionKeys, SigningKey, Trail, TrailConfig, Verdict, VerifierKey, VerifyOptions,
+        retention::{Retention, plan, prune},
+    },
+    clock::{Clock, FrozenClock, SystemClock},
     domain::{Record, RecordKind, Tier},
 };
 
@@ -194,4 +198,83 @@ fn two_verifiers_that_share_no_code_agree_on_what_the_checkpoints_outside_say() 
     let size = original.lines().nth(1).unwrap();
     fs::write(&outside, original.replacen(&format!("\n{size}\n"), "\n999\n", 1)).unwrap();
     assert!(house.agree_on("a size changed", With::KeyAndCheckpoints).is_some());
+}
+
+impl House {
+    /// Encrypted records of three years: of the first writer nothing is left but its stub, of the second a part.
+    fn pruned() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [key_file, encryption, trail, outside] =
+            ["key", "encryption", "trail", "checkpoints"].map(|name| folder.path().join(name));
+        let key = SigningKey::generate("trail.example/clinic").unwrap();
+        key.write_new(&key_file).unwrap();
+        EncryptionKeys::generate(&EncryptionKeys::default()).unwrap().write_new(&encryption).unwrap();
+        let config = TrailConfig {
+            accept_ephemeral: true,
+            segment_bytes: 16 * 1024,
+            key_file: Some(key_file),
+            encryption_key_file: Some(encryption.clone()),
+            checkpoints_dir: Some(outside.clone()),
+            ..TrailConfig::at(&trail)
+        };
+        let clock = FrozenClock::at("2018-03-10T15:00:00Z".parse().unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for writer in 0..2 {
+                let trail = Trail::open(config.clone(), Arc::new(clock.clone())).unwrap();
+                for n in 0..60 {
+                    if (writer, n) == (1, 30) {
+                        clock.set("2020-01-01T00:00:00Z".parse().unwrap());
+                    }
+                    let mut record = Record::new(RecordKind::Decision, clock.now());
+                    record.user_agent = Some("x".repeat(300));
+                    drop(trail.append((), record, Tier::Disk).await.unwrap());
+                }
+                trail.close().await.unwrap();
+            }
+            let now = "2024-06-01T00:00:00Z".parse().unwrap();
+            clock.set(now);
+            let living = Trail::open(config.clone(), Arc::new(clock.clone())).unwrap();
+            let keys = EncryptionKeys::read(&encryption).unwrap();
+            let planned = plan(&trail, &Retention::new(6, BTreeMap::new()), &keys, now).unwrap();
+            assert_eq!(planned.writers.len(), 2, "{planned:?}");
+            prune(&living, &planned, "pri", now).await.unwrap();
+            living.close().await.unwrap();
+        });
+        Self { _folder: folder, trail, outside, key: key.verifier() }
+    }
+
+    fn stubs(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = fs::read_dir(&self.trail).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "pruned"));
+        paths.sort();
+        paths
+    }
+}
+
+#[test]
+fn two_verifiers_that_share_no_code_agree_on_encrypted_and_pruned_trails_without_a_key_to_read_them() {
+    let house = House::pruned();
+    for with in [With::Nothing, With::Key, With::KeyAndCheckpoints] {
+        assert_eq!(house.agree_on("untouched", with), None);
+    }
+    let stubs = house.stubs();
+    assert_eq!(stubs.len(), 2);
+    let files = stubs.iter().cloned().chain([house.segments().remove(0)]);
+    for path in files {
+        let original = fs::read(&path).unwrap();
+        let used = original.len() - original.iter().rev().take_while(|byte| **byte == 0).count();
+        for at in (1..used).step_by(used / 8) {
+            let mut flipped = original.clone();
+            flipped[at] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            let what = format!("byte {at} of {} flipped", path.display());
+            assert!(house.agree_on(&what, With::Key).is_some(), "{what}");
+        }
+        fs::remove_file(&path).unwrap();
+        let what = format!("{} removed", path.display());
+        assert!(house.agree_on(&what, With::KeyAndCheckpoints).is_some(), "{what}");
+        fs::write(&path, original).unwrap();
+    }
+    assert_eq!(house.agree_on("all put back", With::KeyAndCheckpoints), None);
 }

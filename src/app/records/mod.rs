@@ -17,9 +17,10 @@ use crate::{
 /// Records that a database takes to be of one instant, and that are put in order at once.
 const ONE_INSTANT_MAX: usize = 200_000;
 
-/// Where shipped records can be read, if that is known: the shipping role may append alone.
+/// Where shipped records can be read, if that is known: the shipping role may append alone. Encrypted ones are found in their
+/// folder alone.
 pub fn reading_address(config: &Config) -> Option<String> {
-    if config.audit.ship == AuditShip::Off {
+    if config.audit.ship == AuditShip::Off || config.audit.encryption_key_file.is_some() {
         return None;
     }
     let typed = config.audit.read_url.as_ref().map(|url| url.expose().to_owned());

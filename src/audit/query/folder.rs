@@ -19,14 +19,18 @@ use super::{
     sweep::{Hit, Part, Swept, Wanted},
 };
 use crate::{
-    audit::folder::{Folder, read_header},
+    audit::{
+        bytes::index,
+        folder::{Folder, read_header},
+        keyring::EncryptionKeys,
+    },
     clock::Clock,
     domain::Timestamp,
 };
 
 /// Places of records that are remembered from the first look at segments, so that they need no second one.
 const HITS_KEPT_MAX: usize = 200_000;
-/// Records of one stretch of time that are put in order at once. Each takes 72 bytes.
+/// Records of one stretch of time that are put in order at once. Each takes 64 bytes.
 const HITS_MAX: usize = 2_000_000;
 /// What the words of all digests may take in memory.
 const WORDS_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -50,6 +54,7 @@ pub struct FolderRecords {
     /// Whether questions will come again and again: then each segment's words are remembered.
     is_lasting: bool,
     known: Arc<Mutex<Known>>,
+    keys: EncryptionKeys,
 }
 
 #[derive(Debug, Default)]
@@ -78,14 +83,20 @@ impl FolderRecords {
     }
 
     fn with(dir: &Path, patience: Patience, is_lasting: bool) -> Self {
-        Self { dir: dir.to_owned(), patience, is_lasting, known: Arc::default() }
+        Self { dir: dir.to_owned(), patience, is_lasting, known: Arc::default(), keys: EncryptionKeys::default() }
+    }
+
+    /// The same, of records that may be encrypted.
+    #[must_use]
+    pub fn opened_with(self, keys: EncryptionKeys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Begins a run. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read, or not far enough in time.
+    /// The folder cannot be read, or not far enough in time, or a key to it is missing.
     pub fn run(&self, query: Query, after: Option<Cursor>) -> Result<FolderRun, QueryError> {
         let deadline = self.patience.deadline();
         let parts = self.parts()?;
@@ -100,6 +111,7 @@ impl FolderRecords {
             heap: BinaryHeap::new(),
             open: None,
             room: Vec::new(),
+            opened: None,
             lost: None,
             patience: self.patience.clone(),
         };
@@ -132,6 +144,8 @@ impl FolderRecords {
         let last = folder.writers.last().map(|files| files.writer);
         let mut parts = Vec::new();
         for files in &folder.writers {
+            // To pass over records that cannot be opened would look like there were none.
+            let key = files.header.as_ref().map(|header| self.keys.open(header)).transpose()?.flatten();
             let mut begun = Vec::new();
             for segment in &files.segments {
                 match read_header(&segment.path) {
@@ -145,7 +159,7 @@ impl FolderRecords {
             for (nth, (segment, _)) in begun.iter().enumerate() {
                 let next = begun.get(nth + 1).map(|(_, first_frame)| *first_frame);
                 let is_fixed = next.is_some() || last != Some(files.writer);
-                parts.push(Part::new(segment, next.unwrap_or(u64::MAX), is_fixed));
+                parts.push(Part::new(segment, next.unwrap_or(u64::MAX), is_fixed, key.clone()));
             }
         }
         Ok(parts)
@@ -246,6 +260,8 @@ pub struct FolderRun {
     heap: BinaryHeap<Reverse<Hit>>,
     open: Option<(usize, File)>,
     room: Vec<u8>,
+    /// The last frame that had to be opened: its part, where it begins, its bytes in the clear.
+    opened: Option<(usize, u64, Vec<u8>)>,
     lost: Option<(Uuid, u64)>,
     patience: Patience,
 }
@@ -346,10 +362,22 @@ impl FolderRun {
                 _ => at(&part.path)(error),
             })?,
         };
-        let mut line = vec![0; hit.len];
-        file.read_exact_at(&mut line, hit.offset).map_err(at(&part.path))?;
+        let (behind, len) = (u64::from(hit.behind), index(u64::from(hit.len)));
+        let line = if part.key.is_none() {
+            let mut line = vec![0; len];
+            file.read_exact_at(&mut line, hit.frame_at + behind).map_err(at(&part.path))?;
+            line
+        } else {
+            let is_at_hand = self.opened.as_ref().is_some_and(|of| (of.0, of.1) == (hit.part, hit.frame_at));
+            if !is_at_hand {
+                let opened = part.opened(&file, hit.frame_at).map_err(at(&part.path))?.ok_or_else(gone)?;
+                self.opened = Some((hit.part, hit.frame_at, opened));
+            }
+            let opened = self.opened.as_ref().map_or(&[][..], |(.., opened)| opened);
+            opened.get(index(behind)..index(behind).saturating_add(len)).ok_or_else(gone)?.to_vec()
+        };
         self.open = Some((hit.part, file));
-        // The checksum was looked at before: bytes that changed since are no record.
+        // The place was found before: bytes that changed since are no record.
         if stamp::of(&line).is_none_or(|stamp| stamp.seq != hit.seq) {
             return Err(gone());
         }

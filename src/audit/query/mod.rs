@@ -10,8 +10,8 @@ mod digest;
 mod folder;
 mod found;
 mod matcher;
-mod sieve;
 mod shown;
+mod sieve;
 mod stamp;
 mod sweep;
 #[cfg(test)]
@@ -26,6 +26,7 @@ pub use found::{Found, Page};
 pub(super) use matcher::Matcher;
 pub use sieve::Sieve;
 
+use super::SealedError;
 use crate::domain::{Decision, RecordKind, Timestamp};
 
 /// How many records a page holds where nobody says.
@@ -227,6 +228,8 @@ pub enum QueryError {
     CursorGone(String),
     #[error("more than {0} records belong to one stretch of time: ask for less of them")]
     TooMany(usize),
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// Of a source that is no folder.
     #[error("the records cannot be read")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),

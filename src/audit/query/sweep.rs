@@ -3,7 +3,9 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileExt,
     path::PathBuf,
+    sync::Arc,
 };
 
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use super::{
 use crate::{
     audit::{
         bytes::len64,
+        cipher::{self, DataKey},
         folder::SegmentFile,
         frame::{self, Frame, HEAD_BYTES, Kind},
         header::{HEADER_BYTES, Header},
@@ -34,6 +37,8 @@ pub(super) struct Part {
     pub(super) upto: u64,
     /// Nobody writes to it any more.
     pub(super) is_fixed: bool,
+    /// What opens its records, if they are encrypted.
+    pub(super) key: Option<Arc<DataKey>>,
 }
 
 /// Where a record of the query stands. In the order of every query.
@@ -44,8 +49,11 @@ pub(super) struct Hit {
     pub(super) seq: u64,
     /// Which part of the run it stands in.
     pub(super) part: usize,
-    pub(super) offset: u64,
-    pub(super) len: usize,
+    /// Where its frame begins.
+    pub(super) frame_at: u64,
+    /// How far behind that it stands.
+    pub(super) behind: u32,
+    pub(super) len: u32,
 }
 
 /// What one pass over a segment is to bring.
@@ -66,8 +74,8 @@ pub(super) struct Swept {
 }
 
 impl Part {
-    pub(super) fn new(segment: &SegmentFile, upto: u64, is_fixed: bool) -> Self {
-        Self { writer: segment.writer, path: segment.path.clone(), upto, is_fixed }
+    pub(super) fn new(segment: &SegmentFile, upto: u64, is_fixed: bool, key: Option<Arc<DataKey>>) -> Self {
+        Self { writer: segment.writer, path: segment.path.clone(), upto, is_fixed, key }
     }
 
     /// One pass. `number` is the part's own among those of the run; `stored` is room to read into.
@@ -85,17 +93,21 @@ impl Part {
         };
         let mut expected = None;
         self.frames(stored, |frame, offset| {
-            let body_at = offset + HEAD_BYTES + frame.leaves.len();
-            matcher.each(frame.body, |stamp, at, len| {
-                let offset = len64(body_at + at);
-                hits.push(Hit { at: stamp.at, writer: self.writer, seq: stamp.seq, part: number, offset, len });
+            // One that does not open was changed: the gap is told like that of any other damage.
+            let Ok(body) = cipher::clear(frame, self.key.as_deref()) else { return };
+            matcher.each(&body, |stamp, at, len| {
+                // A body's length is a number of 32 bits.
+                let behind = u32::try_from(HEAD_BYTES + frame.leaves.len() + at);
+                let (Ok(behind), Ok(len)) = (behind, u32::try_from(len)) else { return };
+                let (at, seq, frame_at) = (stamp.at, stamp.seq, len64(offset));
+                hits.push(Hit { at, writer: self.writer, seq, part: number, frame_at, behind, len });
             });
             if let Some(survey) = &mut survey {
                 if let Some(seq) = expected.filter(|seq| frame.head.first_seq > *seq) {
                     survey.lost(seq);
                 }
                 expected = Some(frame.last_seq().saturating_add(1));
-                look_over(frame, survey);
+                look_over(&body, survey);
             }
         })?;
         Ok(Swept { hits, digest: survey.map(Survey::done) })
@@ -109,7 +121,7 @@ impl Part {
         }
         let (mut at, mut last) = (HEADER_BYTES, 0);
         let mut take = |frame: &Frame<'_>, at: usize, last: &mut u64| {
-            if frame.head.kind == Kind::Records && !frame.is_encrypted() && frame.head.frame < self.upto {
+            if frame.head.kind == Kind::Records && frame.head.frame < self.upto {
                 visit(frame, at);
             }
             *last = frame.head.frame.max(*last);
@@ -135,14 +147,29 @@ impl Part {
         Ok(())
     }
 
+    /// The encrypted frame at `at` with its body in the clear, as far as its lines go.
+    pub(super) fn opened(&self, file: &File, at: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut head = [0; HEAD_BYTES];
+        file.read_exact_at(&mut head, at)?;
+        let Ok((_, len)) = frame::len_behind(&head) else { return Ok(None) };
+        let mut stored = vec![0; len];
+        file.read_exact_at(&mut stored, at)?;
+        let Ok(frame) = frame::decode(&stored) else { return Ok(None) };
+        let Ok(body) = cipher::clear(&frame, self.key.as_deref()) else { return Ok(None) };
+        let body_at = HEAD_BYTES + frame.leaves.len();
+        let mut opened = vec![0; body_at];
+        opened.extend_from_slice(&body);
+        Ok(Some(opened))
+    }
+
     fn load(&self, stored: &mut Vec<u8>) -> io::Result<()> {
         stored.clear();
         File::open(&self.path)?.read_to_end(stored).map(drop)
     }
 }
 
-fn look_over(frame: &Frame<'_>, survey: &mut Survey) {
-    for line in frame.lines() {
+fn look_over(body: &[u8], survey: &mut Survey) {
+    for line in cipher::lines(body) {
         let Some(stamp) = stamp::of(line) else { continue };
         survey.stamp(stamp.seq, stamp.at);
         if survey.wants_words()

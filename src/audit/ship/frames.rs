@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::Deserialize;
 
 use super::super::{
+    cipher,
     frame::{self, Damage, Frame, Kind},
     header::{HEADER_BYTES, Header, HeaderError},
     note::Checkpoint,
@@ -39,7 +40,7 @@ pub(in crate::audit) fn rows_of(frame: &Frame<'_>) -> Vec<IndexRow> {
     } else if frame.is_encrypted() {
         seqs.map(|seq| unread(seq, number, None)).collect()
     } else {
-        seqs.zip(frame.lines()).map(|(seq, line)| row(seq, number, line)).collect()
+        seqs.zip(cipher::lines(frame.body)).map(|(seq, line)| row(seq, number, line)).collect()
     }
 }
 

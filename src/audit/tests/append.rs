@@ -181,7 +181,7 @@ async fn a_reader_at_the_end_goes_on_as_records_come() {
     let dir = tempfile::tempdir().unwrap();
     let trail = open(dir.path());
     append_many(&trail, 3, Tier::Process).await;
-    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut reader = Reader::open(dir.path(), EncryptionKeys::default()).unwrap();
     let mut seen = Vec::new();
     let mut drain = |seen: &mut Vec<u64>| {
         while let Some(record) = reader.next_record().unwrap() {

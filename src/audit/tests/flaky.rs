@@ -30,6 +30,7 @@ pub(super) enum Fault {
 pub(super) enum Call {
     Create,
     Unlink,
+    Rename,
     SyncDir,
     Pwrite,
     Allocate,
@@ -42,6 +43,7 @@ pub(super) enum Call {
 pub(super) enum Event {
     Create(PathBuf),
     Unlink(PathBuf),
+    Rename(PathBuf, PathBuf),
     /// Names up to this event are durable.
     SyncDir(usize),
     Pwrite(PathBuf, u64, Vec<u8>),
@@ -153,6 +155,13 @@ impl Storage for Handle {
         Ok(())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.fail(Call::Rename)?;
+        Disk.rename(from, to)?;
+        self.0.note(Event::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         let upto = self.0.now();
         self.0.fail(Call::SyncDir)?;
@@ -237,6 +246,14 @@ pub(super) enum Crash {
     Process,
     /// The machine: of what was not synced any part may be missing, page by page.
     Power,
+    /// The machine: nothing is there that was not synced.
+    AllLost,
+    /// The machine: all is there but the oldest of what was not synced.
+    OldestLost,
+    /// The machine: nothing is there of it but the newest.
+    NewestAlone,
+    /// The machine: all is there, the last write in part, cut at any byte.
+    Torn,
 }
 
 #[derive(Default)]
@@ -247,9 +264,30 @@ struct FileImage {
 
 /// What a crash after these events leaves, as a folder.
 pub(super) fn image(events: &[Event], crash: Crash, dice: &mut Dice) -> tempfile::TempDir {
+    image_on(None, events, crash, dice)
+}
+
+/// The same where a folder was there before the first event, all of it on disk.
+pub(super) fn image_on(base: Option<&Path>, events: &[Event], crash: Crash, dice: &mut Dice) -> tempfile::TempDir {
     let mut files: BTreeMap<PathBuf, FileImage> = BTreeMap::new();
+    for entry in base.into_iter().flat_map(|base| std::fs::read_dir(base).unwrap()) {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        files.insert(path, FileImage { bytes, exists: true });
+    }
+    let open: Vec<usize> = (0..events.len()).filter(|at| !is_durable(events, *at)).collect();
+    let last_write = open.iter().rfind(|at| matches!(events[**at], Event::Pwrite(..))).copied();
     for (at, event) in events.iter().enumerate() {
-        let is_kept = |durable: bool, dice: &mut Dice| crash == Crash::Process || durable || dice.is_head();
+        let is_kept = |durable: bool, dice: &mut Dice| {
+            durable
+                || match crash {
+                    Crash::Process | Crash::Torn => true,
+                    Crash::Power => dice.is_head(),
+                    Crash::AllLost => false,
+                    Crash::OldestLost => open.first() != Some(&at),
+                    Crash::NewestAlone => open.last() == Some(&at),
+                }
+        };
         match event {
             Event::Create(path) => {
                 let kept = is_kept(names_synced(events, at), dice);
@@ -260,12 +298,22 @@ pub(super) fn image(events: &[Event], crash: Crash, dice: &mut Dice) -> tempfile
                     files.entry(path.clone()).or_default().exists = false;
                 }
             }
+            Event::Rename(from, to) => {
+                if is_kept(names_synced(events, at), dice) {
+                    let bytes = std::mem::take(files.entry(from.clone()).or_default()).bytes;
+                    files.insert(to.clone(), FileImage { bytes, exists: true });
+                }
+            }
             Event::Allocate(path, len) => {
                 if is_kept(synced(events, at, path), dice) {
                     let bytes = &mut files.entry(path.clone()).or_default().bytes;
                     let len = usize::try_from(*len).unwrap().max(bytes.len());
                     bytes.resize(len, 0);
                 }
+            }
+            Event::Pwrite(path, offset, written) if crash == Crash::Torn && last_write == Some(at) => {
+                let cut = usize::try_from(dice.roll()).unwrap() % written.len();
+                write_pages(&mut files.entry(path.clone()).or_default().bytes, *offset, &written[..cut], || true);
             }
             Event::Pwrite(path, offset, written) => {
                 let durable = synced(events, at, path);
@@ -281,6 +329,14 @@ pub(super) fn image(events: &[Event], crash: Crash, dice: &mut Dice) -> tempfile
         std::fs::write(dir.path().join(path.file_name().unwrap()), &file.bytes).unwrap();
     }
     dir
+}
+
+fn is_durable(events: &[Event], at: usize) -> bool {
+    match &events[at] {
+        Event::Create(_) | Event::Unlink(_) | Event::Rename(..) => names_synced(events, at),
+        Event::Allocate(path, _) | Event::Pwrite(path, ..) => synced(events, at, path),
+        Event::SyncDir(_) | Event::Sync(..) | Event::SyncFailed(..) | Event::Acknowledged { .. } => true,
+    }
 }
 
 fn names_synced(events: &[Event], at: usize) -> bool {

@@ -4,10 +4,13 @@
 
 mod append;
 mod checkpoints;
+mod encryption;
 mod faults;
 mod flaky;
+mod power;
 mod proofs;
 mod restart;
+mod retention;
 mod shipping;
 mod tamper;
 

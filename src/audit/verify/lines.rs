@@ -3,6 +3,7 @@
 use crate::{
     audit::{
         bytes::len64,
+        cipher,
         frame::{Frame, Kind},
         merkle,
     },
@@ -16,12 +17,12 @@ pub(super) fn first_unlike_its_leaf(body: &[u8], leaves: &[u8]) -> Option<u64> {
     leaves.iter().position(|stored| lines.next().map(|line| merkle::leaf(line).0) != Some(*stored)).map(len64)
 }
 
-/// The first record of a frame that is not what leaf and position say.
-pub(super) fn first_bad_record(frame: &Frame<'_>) -> Option<u64> {
-    if frame.head.kind != Kind::Records || frame.is_encrypted() {
+/// The first record of a frame that is not what leaf and position say; `body` is its body in the clear.
+pub(super) fn first_bad_record(frame: &Frame<'_>, body: &[u8]) -> Option<u64> {
+    if frame.head.kind != Kind::Records {
         return None;
     }
-    let mut lines = frame.lines();
+    let mut lines = cipher::lines(body);
     let mut seq = frame.head.first_seq;
     for stored in frame.leaves.as_chunks::<32>().0 {
         let sound = lines.next().is_some_and(|line| merkle::leaf(line).0 == *stored && states_its_place(line, seq));

@@ -1,18 +1,20 @@
 //! Verifying a folder offline: chain, checksums, leaves, sequence, zeros, checkpoints, and the links between segments
 //! and writers.
 //!
-//! It needs no lock, no key and no server. What it cannot know it says: signatures are unchecked without a key, and an
+//! It needs no lock, no key and no server, also where records are encrypted: the chain binds what is stored. What it cannot know it says: signatures are unchecked without a key, and an
 //! end that no seal, no later writer and no checkpoint witnesses is *open*, since a tail that was cut off looks like one
 //! that was never written.
 
+mod ahead;
 mod check;
 mod claims;
 mod lines;
+mod pruned;
 mod rebuild;
 mod report;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     io,
     path::{Path, PathBuf},
 };
@@ -20,16 +22,19 @@ use std::{
 use uuid::Uuid;
 
 pub use rebuild::{Rebuilt, RebuiltWriter};
-pub use report::{Finding, OpenEnd, Report, Signatures, Verdict, WriterReport};
+pub use report::{Finding, OpenEnd, PrunedReport, Report, Signatures, Verdict, WriterReport};
 
 use self::{
+    ahead::{Ahead, Job},
     check::{Outcome, check_writer},
     claims::{Claim, Claims},
 };
 use super::{
     folder::{Folder, WriterFiles},
     header::Predecessor,
+    keyring::EncryptionKeys,
     note::VerifierKey,
+    retention::Stub,
 };
 
 /// What to accept, and what to hold the trail against.
@@ -43,6 +48,8 @@ pub struct VerifyOptions {
     pub checkpoints: Option<PathBuf>,
     /// The folder was rebuilt from a store: it may hold more than a later writer found, and has segments of its own.
     pub is_rebuilt: bool,
+    /// What opens records that are encrypted. Without them they are verified as they are stored.
+    pub encryption: EncryptionKeys,
 }
 
 /// Why a folder could not be verified at all.
@@ -80,28 +87,56 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, VerifyError
     for path in &folder.strays {
         report.findings.push(stray(path));
     }
-    let successors = successors(&folder.writers, &mut report);
-    for (place, files) in folder.writers.iter().enumerate() {
-        if let Some(finding) = bad_link(files, place, &folder.writers, options) {
-            report.findings.push(finding);
-        }
-        let claims = kept.remove(&files.writer).unwrap_or_default();
-        let about = About { successor: successors.get(&files.writer), claims: &claims };
-        let outcome = settled(files, about, options).map_err(read)?;
-        report.bytes += outcome.bytes;
-        if let Some((previous, claim)) = &outcome.about_previous {
-            hold_against_previous(&mut report, *previous, claim);
-        }
-        report.findings.extend(outcome.finding);
-        report.open_ends.extend(outcome.open_end);
-        report.writers.extend(outcome.report);
+    let successors = successors(&folder, &mut report);
+    pruned::report(&folder, options, &mut report);
+    for stub in pruned::alone(&folder) {
+        let claims = kept.remove(&stub.writer).unwrap_or_default();
+        report.findings.extend(pruned::check(stub, successors.get(&stub.writer), &claims, &folder, options));
     }
+    let ahead = Ahead::new(jobs(&folder, options));
+    ahead.run(|| check_writers(&folder, &successors, &mut kept, options, &ahead, &mut report)).map_err(read)?;
     if !options.allow_pruned {
         report.findings.extend(kept.iter().filter_map(|(writer, claims)| nothing_left(*writer, claims)));
     }
     refuse_unsigned(&mut report, options);
     report.judge(!options.keys.is_empty());
     Ok(report)
+}
+
+/// In the order of the pass.
+fn jobs(folder: &Folder, options: &VerifyOptions) -> Vec<Job> {
+    let of_writer = |files: &WriterFiles| {
+        let key = files.header.as_ref().and_then(|header| options.encryption.open(header).ok().flatten());
+        files.segments.iter().map(|segment| Job { path: segment.path.clone(), key: key.clone() }).collect::<Vec<_>>()
+    };
+    folder.writers.iter().flat_map(of_writer).collect()
+}
+
+fn check_writers(
+    folder: &Folder,
+    successors: &BTreeMap<Uuid, Predecessor>,
+    kept: &mut BTreeMap<Uuid, Claims>,
+    options: &VerifyOptions,
+    ahead: &Ahead,
+    report: &mut Report,
+) -> io::Result<()> {
+    for (place, files) in folder.writers.iter().enumerate() {
+        if let Some(finding) = bad_link(files, place, folder, options) {
+            report.findings.push(finding);
+        }
+        let claims = kept.remove(&files.writer).unwrap_or_default();
+        let stub = folder.stubs.iter().find(|file| file.stub.writer == files.writer).map(|file| &file.stub);
+        let about = About { successor: successors.get(&files.writer), claims: &claims, stub };
+        let outcome = settled(files, about, options, ahead)?;
+        report.bytes += outcome.bytes;
+        if let Some((previous, claim)) = &outcome.about_previous {
+            hold_against_previous(report, *previous, claim);
+        }
+        report.findings.extend(outcome.finding);
+        report.open_ends.extend(outcome.open_end);
+        report.writers.extend(outcome.report);
+    }
+    Ok(())
 }
 
 /// What others say of a writer.
@@ -111,6 +146,8 @@ struct About<'a> {
     successor: Option<&'a Predecessor>,
     /// Checkpoints that were kept outside.
     claims: &'a Claims,
+    /// What stays of its pruned segments.
+    stub: Option<&'a Stub>,
 }
 
 /// The checkpoint that a writer signed for the one before it.
@@ -168,14 +205,14 @@ fn refuse_unsigned(report: &mut Report, options: &VerifyOptions) {
 }
 
 /// A writer at work can be met in the middle of a frame: what looks wrong at an end is looked at again until it stays.
-fn settled(files: &WriterFiles, about: About<'_>, options: &VerifyOptions) -> io::Result<Outcome> {
-    let mut outcome = check_writer(files, about, options)?;
+fn settled(files: &WriterFiles, about: About<'_>, options: &VerifyOptions, ahead: &Ahead) -> io::Result<Outcome> {
+    let mut outcome = check_writer(files, about, options, Some(ahead))?;
     for _ in 0..4 {
         let is_sound = outcome.finding.is_none() && outcome.open_end.as_ref().is_none_or(|end| end.torn_bytes == 0);
         if is_sound || about.successor.is_some() {
             break;
         }
-        let again = check_writer(files, about, options)?;
+        let again = check_writer(files, about, options, None)?;
         let same = again.finding == outcome.finding && again.open_end == outcome.open_end;
         outcome = again;
         if same {
@@ -186,26 +223,29 @@ fn settled(files: &WriterFiles, about: About<'_>, options: &VerifyOptions) -> io
 }
 
 /// What each writer's successor says of it.
-fn successors(writers: &[WriterFiles], report: &mut Report) -> BTreeMap<Uuid, Predecessor> {
+fn successors(folder: &Folder, report: &mut Report) -> BTreeMap<Uuid, Predecessor> {
     let mut successors = BTreeMap::new();
-    for files in writers {
-        let Some(prev) = files.header.as_ref().and_then(|header| header.prev.clone()) else { continue };
+    let here =
+        folder.writers.iter().map(|files| (files.writer, files.header.as_ref().and_then(|head| head.prev.clone())));
+    let gone = pruned::alone(folder).map(|stub| (stub.writer, stub.prev.clone()));
+    for (writer, prev) in here.chain(gone) {
+        let Some(prev) = prev else { continue };
         match successors.entry(prev.writer) {
             Entry::Vacant(entry) => {
                 entry.insert(prev);
             }
             Entry::Occupied(entry) => {
                 let detail = format!("two writers say that they follow {}: a copied volume", entry.key());
-                report.findings.push(finding(files.writer, "fork", detail));
+                report.findings.push(finding(writer, "fork", detail));
             }
         }
     }
     successors
 }
 
-fn bad_link(files: &WriterFiles, place: usize, writers: &[WriterFiles], options: &VerifyOptions) -> Option<Finding> {
+fn bad_link(files: &WriterFiles, place: usize, folder: &Folder, options: &VerifyOptions) -> Option<Finding> {
     let header = files.header.as_ref()?;
-    let known: BTreeSet<Uuid> = writers.iter().map(|files| files.writer).collect();
+    let known = pruned::known(folder);
     match &header.prev {
         Some(prev) if known.contains(&prev.writer) => None,
         Some(_) if options.allow_pruned => None,

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::domain::Timestamp;
+
 /// The verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,8 +77,12 @@ pub struct WriterReport {
     pub sealed: bool,
     /// The root of the tree over all its verified records.
     pub root: String,
-    /// Frames whose records are encrypted: verified as stored, not read.
+    /// Frames whose records are encrypted.
     pub encrypted_frames: u64,
+    /// Those of them that were opened, and their lines held against their leaves; the others are verified as stored.
+    pub opened_frames: u64,
+    /// Why encrypted frames were not opened.
+    pub unopened: Option<String>,
     /// Checkpoints of this writer that agree with its records, wherever they stand.
     pub checkpoints: u64,
     /// The records up to this one are covered by a checkpoint; 0 without.
@@ -110,8 +116,26 @@ pub struct Report {
     pub open_ends: Vec<OpenEnd>,
     /// Each after its predecessor.
     pub writers: Vec<WriterReport>,
+    /// What was pruned, by the stubs that stay.
+    pub pruned: Vec<PrunedReport>,
     pub records: u64,
     pub bytes: u64,
+}
+
+/// What a stub says of segments that are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrunedReport {
+    pub writer: String,
+    /// All up to this one.
+    pub segment: u32,
+    pub last_seq: u64,
+    pub root: String,
+    /// Of their records.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub pruned: Timestamp,
+    /// One of the given keys signed it.
+    pub signed: bool,
 }
 
 impl Report {
@@ -123,6 +147,7 @@ impl Report {
             findings: Vec::new(),
             open_ends: Vec::new(),
             writers: Vec::new(),
+            pruned: Vec::new(),
             records: 0,
             bytes: 0,
         }

@@ -3,10 +3,11 @@
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Value as Json, json};
 
 use super::{
+    encryption::EncryptionArgs,
     places::{CONFIGURED, Places as TrailPlaces},
     query::{unread, whole},
 };
@@ -111,6 +112,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -203,8 +206,13 @@ fn from_trail(
     until: Timestamp,
 ) -> Result<DisclosedInTrail, Failure> {
     let query = Query { client: args.client.clone(), tenant: args.tenant.clone(), ..Query::default() };
+    // Six years to the day before the request; what was pruned is older than that, or missing.
+    let asked = args.requested_at.unwrap_or(until).to_zoned(TimeZone::UTC).date();
+    let since = asked.checked_sub(6.years()).and_then(|day| day.to_zoned(TimeZone::UTC));
+    let since = since.map_or(Timestamp::MIN, |day| day.timestamp());
+    let keys = args.encryption.keys(args.dir.is_some() && args.config.config.is_none(), &args.config, context)?;
     let found = context.block_on(async {
-        if let Some(record) = trail.first_missing().await? {
+        if let Some(record) = trail.first_missing(since).await? {
             return Err(Failure::new(
                 Exit::TrailBroken,
                 format!("the records from {record} on are not in this trail any more: an accounting of the rest would lack them"),
@@ -212,7 +220,7 @@ fn from_trail(
             .at(trail.named())
             .next("name all of its places: its folder, and the store that it was shipped to (`--trail-store URL`)"));
         }
-        audit::disclosed(&*trail.source()?, query, until).await.map_err(|error| unread(&error))
+        audit::disclosed(&*trail.source(keys)?, query, until).await.map_err(|error| unread(&error))
     })??;
     // A list that lacks something is worse than none: it would be handed over as the whole.
     whole(found.lost.as_deref(), &trail.named())?;

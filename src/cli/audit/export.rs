@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::{
+    encryption::EncryptionArgs,
     filters::FilterArgs,
     keys,
     places::{CONFIGURED, Places},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::{
-        ProveError,
+        EncryptionKeys, ProveError,
         export::{ExportProof, Format, Runs},
         query::{Query, RecordRun},
     },
@@ -84,6 +85,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     filters: FilterArgs,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -135,11 +138,12 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let query = args.filters.query()?;
     let places = Places::of(args.dir.as_ref(), args.store.as_deref(), &args.config, context)?;
     let bar = stderr().is_terminal().then(moving);
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
     let format = args.format.format();
     let lost_at_first = |lost: Option<&str>| whole(lost, &places.named());
     let (written, lost) = match &args.out {
         None => context.block_on(async {
-            let mut run = begun(&places, query).await?;
+            let mut run = begun(&places, keys, query).await?;
             let written = write(&mut *run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref()).await?;
             Ok::<_, Failure>((written, run.lost()))
         })??,
@@ -147,7 +151,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
             let place = |error: io::Error| Failure::of(Exit::CannotRun, &error).at(path.display().to_string());
             let mut file = WholeFile::beside(path).map_err(place)?;
             let written = context.block_on(async {
-                let mut run = begun(&places, query).await?;
+                let mut run = begun(&places, keys, query).await?;
                 lost_at_first(run.lost().as_deref())?;
                 write(&mut *run, format, &mut file, bar.as_ref()).await
             })??;
@@ -172,8 +176,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     whole(lost.as_deref(), &places.named())
 }
 
-async fn begun(places: &Places, query: Query) -> Result<Box<dyn RecordRun>, Failure> {
-    places.source()?.begin(query, None).await.map_err(|error| unread(&error))
+async fn begun(places: &Places, keys: EncryptionKeys, query: Query) -> Result<Box<dyn RecordRun>, Failure> {
+    places.source(keys)?.begin(query, None).await.map_err(|error| unread(&error))
 }
 
 /// Those that were kept outside. A typed place may be a copy of any trail: the configured ones are not held against it.

@@ -70,6 +70,10 @@ fn failure(error: &KeyError) -> Failure {
     match error {
         KeyError::Exists { .. } => failure.next("name another file; to rotate, let the configuration name the new one"),
         KeyError::Form { .. } => failure.next("`chaperone audit keygen` makes one"),
-        KeyError::Random(_) | KeyError::Name(_) | KeyError::Io { .. } => failure,
+        KeyError::EncryptionForm { .. }
+        | KeyError::Random(_)
+        | KeyError::Name(_)
+        | KeyError::Io { .. }
+        | KeyError::Wrap => failure,
     }
 }

@@ -1,17 +1,21 @@
 //! `chaperone audit`: reads, verifies and proves the trail, offline.
 
 mod disclosures;
+mod encryption;
 mod export;
 mod filters;
+mod hold;
 mod key;
 mod line;
 mod places;
 mod prove;
+mod prune;
 mod query;
 mod rederive;
 mod tail;
 mod verify;
 mod verify_store;
+mod writing;
 
 use std::path::PathBuf;
 
@@ -64,10 +68,16 @@ pub(super) enum AuditCommand {
     Prove(prove::Args),
     /// Verify such a proof, without the trail
     VerifyProof(prove::ProofArgs),
+    /// Keep records beyond their time: place, lift and list legal holds
+    Hold(hold::Args),
+    /// Let segments go whose every record is over its time and under no hold
+    Prune(prune::Args),
     /// Make a key that signs checkpoints
     Keygen(key::KeygenArgs),
     /// Print the public half of a key
     Vkey(key::VkeyArgs),
+    /// Make a key that encrypts the records of a trail, or another one in front of it
+    EncryptionKey(encryption::Args),
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
@@ -81,8 +91,11 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         AuditCommand::Verify(args) => verify::run(&args, context),
         AuditCommand::Prove(args) => prove::run(&args, context),
         AuditCommand::VerifyProof(args) => prove::verify(&args),
+        AuditCommand::Hold(args) => hold::run(&args, context),
+        AuditCommand::Prune(args) => prune::run(&args, context),
         AuditCommand::Keygen(args) => key::keygen(&args),
         AuditCommand::Vkey(args) => key::vkey(&args),
+        AuditCommand::EncryptionKey(args) => encryption::run(&args),
     }
 }
 

@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     app::{self, StoreRecords},
     audit::{
-        self,
+        self, EncryptionKeys,
         query::{FolderRecords, RecordSource},
     },
     cli::{
@@ -70,8 +72,9 @@ impl Places {
     }
 
     /// The records of these places. Call it inside a runtime.
-    pub(super) fn source(&self) -> Result<Arc<dyn RecordSource>, Failure> {
-        let folder = self.folder.as_deref().map(|dir| Arc::new(FolderRecords::once(dir)) as Arc<dyn RecordSource>);
+    pub(super) fn source(&self, keys: EncryptionKeys) -> Result<Arc<dyn RecordSource>, Failure> {
+        let opened = |dir| Arc::new(FolderRecords::once(dir).opened_with(keys)) as Arc<dyn RecordSource>;
+        let folder = self.folder.as_deref().map(opened);
         let Some(url) = &self.store else {
             return folder.ok_or_else(|| Failure::new(Exit::CannotRun, "neither a folder nor a store is named"));
         };
@@ -82,11 +85,11 @@ impl Places {
         })
     }
 
-    /// The first record that was in one of these places, is there no more, and is in none of the others.
-    pub(super) async fn first_missing(&self) -> Result<Option<String>, Failure> {
+    /// The first record since an instant that was in one of these places, is there no more, and is in none of the others.
+    pub(super) async fn first_missing(&self, since: Timestamp) -> Result<Option<String>, Failure> {
         let here = match &self.folder {
             None => audit::FolderExtent::default(),
-            Some(dir) => audit::extent(dir).map_err(|source| {
+            Some(dir) => audit::extent(dir, since).map_err(|source| {
                 Failure::new(Exit::CannotRun, "the trail's folder cannot be read")
                     .at(dir.display().to_string())
                     .because(source.to_string())

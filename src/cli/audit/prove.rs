@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::{folders, keys};
+use super::{
+    encryption::{self, EncryptionArgs},
+    folders, keys,
+};
 use crate::{
     audit::{self, Proof, ProveError},
     cli::{
@@ -56,6 +59,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -78,7 +83,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let (writer, seq) = args.record.split_once('/').ok_or_else(unread)?;
     let seq: u64 = seq.parse().map_err(|_number| unread())?;
     let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
-    let proof = audit::prove(&dir, writer, seq, checkpoints.as_deref()).map_err(|error| unproved(&error))?;
+    let opens = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
+    let proof = audit::prove(&dir, writer, seq, checkpoints.as_deref(), &opens).map_err(|error| unproved(&error))?;
     match &args.output {
         None => print_bytes(proof.to_string().as_bytes())?,
         Some(path) => {
@@ -96,7 +102,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
 
 fn unproved(error: &ProveError) -> Failure {
     let exit = match error {
-        ProveError::Broken { .. } | ProveError::Contradicted { .. } => Exit::TrailBroken,
+        ProveError::Broken { .. } | ProveError::Contradicted { .. } | ProveError::Changed { .. } => Exit::TrailBroken,
+        ProveError::Sealed(why) => encryption::exit(why),
         ProveError::Io { .. }
         | ProveError::NoWriter(_)
         | ProveError::NoRecord { .. }
@@ -109,7 +116,8 @@ fn unproved(error: &ProveError) -> Failure {
             "a running trail with `audit.key_file` signs one each `audit.checkpoint_seconds` and as it ends; \
              --checkpoints names a folder of those that were kept outside",
         ),
-        ProveError::Broken { .. } | ProveError::Contradicted { .. } => {
+        ProveError::Sealed(why) => encryption::sealed(failure, why),
+        ProveError::Broken { .. } | ProveError::Contradicted { .. } | ProveError::Changed { .. } => {
             failure.next("`chaperone audit verify` says what is damaged")
         }
         ProveError::Io { .. } | ProveError::NoWriter(_) | ProveError::NoRecord { .. } | ProveError::Pruned { .. } => {

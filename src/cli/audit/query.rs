@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{
+    encryption::{self, EncryptionArgs},
     filters::FilterArgs,
     line::short,
     places::{CONFIGURED, Places},
@@ -56,6 +57,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_enum, default_value_t)]
     output: PageFormat,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -81,8 +84,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         })?),
     };
     let places = Places::of(args.dir.as_ref(), args.store.as_deref(), &args.config, context)?;
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
     let page = context.block_on(async {
-        let source = places.source()?;
+        let source = places.source(keys)?;
         query::page(&*source, query.clone(), after, args.limit).await.map_err(|error| unread(&error))
     })??;
     let next = page.next.as_ref().map(|next| next.encode(&query, None));
@@ -126,6 +130,7 @@ fn show(page: &Page, next: Option<&str>) -> Result<(), Failure> {
 pub(super) fn unread(error: &QueryError) -> Failure {
     let failure = Failure::of(Exit::CannotRun, error);
     match error {
+        QueryError::Sealed(why) => encryption::sealed(Failure::of(encryption::exit(why), error), why),
         QueryError::TooMany(_) => failure.next("give --from and --to, or another filter"),
         QueryError::CursorGone(_) | QueryError::Gone { .. } => failure.next("ask again from the start"),
         QueryError::Source(_) => failure.next(

@@ -11,9 +11,13 @@ use std::{
 use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::{folder, line::short};
+use super::{
+    encryption::{EncryptionArgs, unread},
+    folder,
+    line::short,
+};
 use crate::{
-    audit::{Filter, Reader, StoredRecord, export::Format, query::Found, records},
+    audit::{EncryptionKeys, Filter, Reader, StoredRecord, export::Format, query::Found, records},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -62,6 +66,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_enum, default_value_t)]
     output: RecordFormat,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -78,12 +84,13 @@ enum RecordFormat {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let dir = folder(args.dir.as_ref(), &args.config, context)?;
-    let last = print_stored(args, &dir)?;
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
+    let last = print_stored(args, &dir, &keys)?;
     if let (Some(id), true) = (&args.lookup, last.is_empty()) {
         say(format_args!("no record in {} is of decision, request or receipt {id}", dir.display()));
     }
     if args.follow {
-        context.block_on(follow(args, &dir, last))??;
+        context.block_on(follow(args, &dir, keys, last))??;
     }
     Ok(Exit::Done)
 }
@@ -92,9 +99,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
 type Printed = Vec<(std::sync::Arc<str>, u64)>;
 
 /// Prints what is there, and returns up to where.
-fn print_stored(args: &Args, dir: &Path) -> Result<Printed, Failure> {
+fn print_stored(args: &Args, dir: &Path, keys: &EncryptionKeys) -> Result<Printed, Failure> {
     let (from, to) = window(args);
-    let filter = Filter { since: from, tail: None, lookup: args.lookup.clone() };
+    let filter = Filter { since: from, tail: None, lookup: args.lookup.clone(), keys: keys.clone() };
     let is_open = args.tail.is_none() && (from.is_some() || args.lookup.is_some());
     let most = if is_open { usize::MAX } else { args.tail.unwrap_or(SHOWN) };
     let mut waiting: VecDeque<StoredRecord> = VecDeque::new();
@@ -102,8 +109,8 @@ fn print_stored(args: &Args, dir: &Path) -> Result<Printed, Failure> {
     let whole = args.lookup.is_none() && from.is_none();
     let mut before: Option<(std::sync::Arc<str>, u64)> = None;
     let mut lost = None;
-    for record in records(dir, filter).map_err(unread)? {
-        let record = record.map_err(unread)?;
+    for record in records(dir, filter).map_err(|error| unread(&error))? {
+        let record = record.map_err(|error| unread(&error))?;
         if let Some((writer, seq)) = before.replace((record.writer.clone(), record.seq))
             && whole
             && writer == record.writer
@@ -157,12 +164,12 @@ fn remember(printed: &mut Printed, record: &StoredRecord) {
 }
 
 /// Prints records as they come, until Ctrl-C or until nobody reads.
-async fn follow(args: &Args, dir: &Path, mut printed: Printed) -> Result<(), Failure> {
-    let mut reader = Reader::open(dir).map_err(unread)?;
+async fn follow(args: &Args, dir: &Path, keys: EncryptionKeys, mut printed: Printed) -> Result<(), Failure> {
+    let mut reader = Reader::open(dir, keys).map_err(|error| unread(&error))?;
     // One listener for the whole time: a Ctrl-C that came while records are printed must not be lost.
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
-        while let Some(record) = reader.next_record().map_err(unread)? {
+        while let Some(record) = reader.next_record().map_err(|error| unread(&error))? {
             let is_known = printed.iter().any(|(writer, seq)| *writer == record.writer && *seq >= record.seq);
             if is_known || !is_wanted(args, &record) {
                 continue;
@@ -224,8 +231,4 @@ fn ocsf(stored: &StoredRecord, record: &Record) -> Result<Vec<u8>, Failure> {
     Format::Ocsf.row(&found, &mut row).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
     row.pop();
     Ok(row)
-}
-
-fn unread(error: crate::audit::ReadError) -> Failure {
-    Failure::of(Exit::CannotRun, &error)
 }

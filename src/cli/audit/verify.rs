@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 
-use super::{folders, keys, verify_store};
+use super::{encryption::EncryptionArgs, folders, keys, verify_store};
 use crate::{
     audit::{self, Filter, Finding, Report, Signatures, Verdict, VerifyError, VerifyOptions},
     cli::{
@@ -30,7 +30,7 @@ Examples:
 
 Exit codes:
   0  the trail is whole, as far as it is written
-  1  could not run
+  1  could not run, or records are encrypted with another key than the one given
   6  it is not; the first bad record is named";
 
 /// Work that takes longer than this is shown to be going on.
@@ -58,6 +58,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_enum, default_value_t)]
     output: VerifyFormat,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -73,8 +75,14 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         return run_on_store(url, args, context);
     }
     let (dir, checkpoints) = folders(args.dir.as_ref(), args.checkpoints.as_ref(), &args.config, context)?;
-    let options =
-        VerifyOptions { allow_pruned: args.allow_pruned, keys: keys(&args.key)?, checkpoints, is_rebuilt: false };
+    let options = VerifyOptions {
+        allow_pruned: args.allow_pruned,
+        keys: keys(&args.key)?,
+        checkpoints,
+        is_rebuilt: false,
+        encryption: args.encryption.keys(args.dir.is_some(), &args.config, context)?,
+    };
+    let with_keys = !options.encryption.is_empty();
     let report = shown_going_on(&dir, options)?.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
     if report.records == 0 {
         // Every trail begins with a record of its start, so nothing is never whole.
@@ -83,32 +91,38 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
             .at(dir.display().to_string())
             .next("give the folder that `audit.dir` names; if it is this one, its records are gone"));
     }
-    show(&report, &dir, args)
+    show(&report, &dir, args, with_keys)
 }
 
 fn run_on_store(url: &str, args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let encryption = args.encryption.keys(!url.is_empty(), &args.config, context)?;
     let url = if url.is_empty() { super::shipped_to(&args.config, context)? } else { url.to_owned() };
     let options = VerifyOptions {
         allow_pruned: args.allow_pruned,
         keys: keys(&args.key)?,
         checkpoints: args.checkpoints.clone(),
         is_rebuilt: true,
+        encryption,
     };
+    let with_keys = !options.encryption.is_empty();
     let room = verify_store::Room::new()?;
     let (report, dir) = verify_store::verify(&url, &room, options, context)?;
     if report.writers.is_empty() {
         return Err(Failure::new(Exit::CannotRun, "there is no trail in this store")
             .next("name the database that `audit.ship` leads to: `chaperone audit verify --store URL`"));
     }
-    show(&report, &dir, args)
+    show(&report, &dir, args, with_keys)
 }
 
-fn show(report: &Report, dir: &Path, args: &Args) -> Result<Exit, Failure> {
+fn show(report: &Report, dir: &Path, args: &Args, with_keys: bool) -> Result<Exit, Failure> {
     match args.output {
         VerifyFormat::Pretty => print(words(report, dir))?,
         VerifyFormat::Json => print(format_args!("{:#}", json(report)?))?,
     }
+    // Whoever gives a key wants records read: with another key nothing is said of them.
+    let is_other_key = with_keys && report.writers.iter().any(|writer| writer.unopened.is_some());
     Ok(match report.verdict {
+        Verdict::Whole | Verdict::Open if is_other_key => Exit::CannotRun,
         Verdict::Whole | Verdict::Open => Exit::Done,
         Verdict::Damaged => Exit::TrailBroken,
     })
@@ -175,12 +189,7 @@ fn whole(report: &Report) -> String {
         Verdict::Whole | Verdict::Damaged if report.open_ends.is_empty() => "chain whole",
         Verdict::Whole | Verdict::Damaged | Verdict::Open => "chain whole up to an open end",
     };
-    let encrypted: u64 = report.writers.iter().map(|writer| writer.encrypted_frames).sum();
-    let encrypted = if encrypted > 0 {
-        format!(" · {} verified as stored, not read", plural_u64(encrypted, "encrypted frame"))
-    } else {
-        String::new()
-    };
+    let encrypted = encrypted(report);
     let mut text = format!(
         "{} · {} · {chain}{encrypted} · {}",
         plural(segments, "segment"),
@@ -193,6 +202,16 @@ fn whole(report: &Report) -> String {
             text = format!("{text}\nrecords {from} to {to} of writer {} are covered by no signature", writer.writer);
         }
     }
+    for pruned in &report.pruned {
+        let signed = if pruned.signed { ", signed" } else { "" };
+        text = format!(
+            "{text}\nwriter {}: pruned up to record {} ({} to {}){signed}",
+            pruned.writer, pruned.last_seq, pruned.from, pruned.to
+        );
+    }
+    for why in report.writers.iter().filter_map(|writer| writer.unopened.as_ref()) {
+        text = format!("{text}\n{why}");
+    }
     for end in &report.open_ends {
         let torn = if end.torn_bytes > 0 {
             format!(", {} of a torn tail", plural_u64(end.torn_bytes, "byte"))
@@ -200,6 +219,20 @@ fn whole(report: &Report) -> String {
             String::new()
         };
         text = format!("{text}\nwriter {} has not said that it ended: it runs, or it died{torn}", end.writer);
+    }
+    text
+}
+
+fn encrypted(report: &Report) -> String {
+    let encrypted: u64 = report.writers.iter().map(|writer| writer.encrypted_frames).sum();
+    let opened: u64 = report.writers.iter().map(|writer| writer.opened_frames).sum();
+    let closed = encrypted.saturating_sub(opened);
+    let mut text = String::new();
+    if opened > 0 {
+        text = format!(" · {} opened", plural_u64(opened, "encrypted frame"));
+    }
+    if closed > 0 {
+        text = format!("{text} · {} verified as stored, not read", plural_u64(closed, "encrypted frame"));
     }
     text
 }

@@ -137,7 +137,10 @@ fn failed(error: &StoreError) -> Failure {
         StoreError::Migration { .. } | StoreError::Refused { .. } => failure.next(
             "nothing was changed; give --url of a role that owns the tables and may create in their schema (--trail-url for the trail), or hand what --dry-run prints to its owner",
         ),
-        StoreError::Unreadable { .. } | StoreError::Unmigrated { .. } | StoreError::Changed { .. } => {
+        StoreError::Unreadable { .. }
+        | StoreError::Unmigrated { .. }
+        | StoreError::Changed { .. }
+        | StoreError::Encrypted { .. } => {
             failure.next("nothing was changed")
         }
     }

@@ -198,6 +198,9 @@ const ARRIVED: Sql = Sql {
     postgres: "SELECT last_value AS upto FROM audit_arrival",
 };
 
+const ENCRYPTED: Sql =
+    Sql::both("SELECT 1 AS one FROM audit_record WHERE month = '1970-01' AND kind = 'unread' AND line IS NULL LIMIT 1");
+
 const IN_ORDER: Sql = Sql::both(
     "SELECT set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true), \
             set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)",
@@ -223,7 +226,7 @@ impl TrailFinder {
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; also when the tables are not as this program needs them.
+    /// [`StoreError`]; also when the tables are not as this program needs them, or hold records that only their key opens.
     pub async fn arrived(&self) -> Result<Arrived, StoreError> {
         if self.is_missing() {
             return Ok(Arrived { upto: 0 });
@@ -231,7 +234,11 @@ impl TrailFinder {
         self.store.check(&[Part::Trail]).await?;
         let mut transaction = self.store.read().await?;
         let row = transaction.row(ARRIVED, &[]).await?;
+        let encrypted = transaction.row(ENCRYPTED, &[]).await?;
         transaction.commit().await?;
+        if encrypted.is_some() {
+            return Err(StoreError::Encrypted { address: self.address().to_owned() });
+        }
         Ok(Arrived { upto: row.map_or(Ok(0), |row| count(&row, "upto"))? })
     }
 

@@ -70,7 +70,11 @@ async fn every_question_goes_along_its_index_and_sorts_nothing() {
             assert!(plan.contains(&along) && !plan.contains("Seq Scan"), "{index}: {plan}");
             let sorts = plan.contains("Sort  (") || plan.contains("TEMP B-TREE");
             if index == "tenant" {
-                let along = if is_postgres { "_resource_tenant_at_writer_seq_idx" } else { "INDEX audit_record_resource_tenant " };
+                let along = if is_postgres {
+                    "_resource_tenant_at_writer_seq_idx"
+                } else {
+                    "INDEX audit_record_resource_tenant "
+                };
                 assert!(plan.contains(along), "what is its own: {plan}");
             }
             // One decision has a record or two, and of a tenant's two runs there are 500 each at most.

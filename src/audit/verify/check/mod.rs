@@ -1,21 +1,27 @@
 //! One writer, from its first segment to its end.
 
-use std::{fs, io};
+mod end;
+
+use std::{io, sync::Arc};
 
 use uuid::Uuid;
 
 use super::{
     About, Finding, OpenEnd, VerifyOptions, WriterReport,
+    ahead::{Ahead, Looked, look},
     claims::{BadClaim, Claim, Heads, is_signed},
     lines::{first_bad_record, first_unlike_its_leaf},
 };
 use crate::audit::{
     bytes::{self, len64},
+    cipher::{self, CipherError, DataKey},
     folder::{SegmentFile, WriterFiles},
     frame::{self, Damage, Frame, Kind},
-    header::{HEADER_BYTES, Header, HeaderError, Predecessor},
+    header::{HEADER_BYTES, Header, HeaderError},
+    keyring::SealedError,
     merkle::{Frontier, Hash},
     note::Checkpoint,
+    retention::Stub,
     walk::{Position, StepError, frames_beyond},
 };
 
@@ -36,6 +42,7 @@ type Checked<T> = Result<T, Box<Finding>>;
 struct Check<'a> {
     files: &'a WriterFiles,
     options: &'a VerifyOptions,
+    stub: Option<&'a Stub>,
     heads: Heads<'a>,
     about_previous: Option<(Uuid, Claim)>,
     /// After the last verified frame.
@@ -49,6 +56,9 @@ struct Check<'a> {
     first_seq: u64,
     frames: u64,
     encrypted_frames: u64,
+    opened_frames: u64,
+    /// What opens its records, or why nothing does.
+    data_key: Result<Option<Arc<DataKey>>, SealedError>,
     /// The highest frame that was known to be on disk.
     synced: u64,
     sealed: bool,
@@ -65,10 +75,16 @@ struct LastSegment {
 }
 
 /// Checks all segments of a writer, and its end by what the next writer said of it.
-pub(super) fn check_writer(files: &WriterFiles, about: About<'_>, options: &VerifyOptions) -> io::Result<Outcome> {
+pub(super) fn check_writer(
+    files: &WriterFiles,
+    about: About<'_>,
+    options: &VerifyOptions,
+    ahead: Option<&Ahead>,
+) -> io::Result<Outcome> {
     let mut check = Check {
         files,
         options,
+        stub: about.stub,
         heads: Heads::new(about.claims, options),
         about_previous: None,
         at: None,
@@ -79,6 +95,8 @@ pub(super) fn check_writer(files: &WriterFiles, about: About<'_>, options: &Veri
         first_seq: 1,
         frames: 0,
         encrypted_frames: 0,
+        opened_frames: 0,
+        data_key: files.header.as_ref().map_or(Ok(None), |header| options.encryption.open(header)),
         synced: 0,
         sealed: false,
         pending: None,
@@ -87,14 +105,16 @@ pub(super) fn check_writer(files: &WriterFiles, about: About<'_>, options: &Veri
     let mut outcome = Outcome::default();
     let mut found = Ok(());
     for segment in &files.segments {
-        let stored = match fs::read(&segment.path) {
-            Ok(stored) => stored,
+        let key = check.data_key.as_ref().ok().and_then(Option::as_deref);
+        let looked = ahead.map_or_else(|| look(&segment.path, key), |ahead| ahead.take(&segment.path, key));
+        let looked = match looked {
+            Ok(looked) => looked,
             // A running writer takes its unused spare away as it leaves.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        outcome.bytes += len64(stored.len());
-        found = check.segment(segment, &stored);
+        outcome.bytes += len64(looked.stored.len());
+        found = check.segment(segment, &looked);
         if found.is_err() {
             break;
         }
@@ -121,6 +141,8 @@ impl Check<'_> {
             sealed: self.sealed,
             root: self.tree.root().to_string(),
             encrypted_frames: self.encrypted_frames,
+            opened_frames: self.opened_frames,
+            unopened: self.data_key.as_ref().err().map(ToString::to_string),
             checkpoints: self.heads.count,
             checkpoint_seq: self.heads.agreed,
             signed_seq: self.heads.signed,
@@ -144,14 +166,15 @@ impl Check<'_> {
         }
     }
 
-    fn segment(&mut self, segment: &SegmentFile, stored: &[u8]) -> Checked<()> {
+    fn segment(&mut self, segment: &SegmentFile, looked: &Looked) -> Checked<()> {
+        let stored = looked.stored.as_slice();
         let header = match Header::decode(stored) {
             Ok(header) => header,
             Err(HeaderError::Empty) if bytes::all_zero(stored) => return Ok(()),
             Err(error) => return self.bad_header(segment, stored, &error),
         };
         self.header(segment, &header, stored)?;
-        self.frames(segment, &header, stored)
+        self.frames(segment, &header, looked)
     }
 
     fn bad_header(&mut self, segment: &SegmentFile, stored: &[u8], error: &HeaderError) -> Checked<()> {
@@ -179,6 +202,13 @@ impl Check<'_> {
         if first.is_some_and(|first| first.prev != header.prev) {
             let detail = "its predecessor is not the one of the writer's other segments".to_owned();
             return Err(Box::new(self.finding(number, 0, "header", detail)));
+        }
+        if first.is_some_and(|first| first.key != header.key) {
+            let detail = "its data key is not the one of the writer's other segments".to_owned();
+            return Err(Box::new(self.finding(number, 0, "header", detail)));
+        }
+        if let Err(error @ SealedError::Changed { .. }) = &self.data_key {
+            return Err(Box::new(self.finding(number, 0, "key", error.to_string())));
         }
         let before = Position::before(header, stored);
         let Some(tree) = header.tree_before() else {
@@ -224,9 +254,25 @@ impl Check<'_> {
             let detail = "a writer's first segment starts its chain, and no other does".to_owned();
             return Err(Box::new(self.finding(number, 0, "header", detail)));
         }
-        if !is_first && !self.options.allow_pruned {
-            let detail = "the segments before it are missing".to_owned();
-            return Err(Box::new(self.finding(number, 0, "missing", detail)));
+        match self.stub {
+            None if is_first || self.options.allow_pruned => {}
+            None => {
+                let detail = "the segments before it are missing".to_owned();
+                return Err(Box::new(self.finding(number, 0, "missing", detail)));
+            }
+            Some(stub) if number <= stub.segment => {
+                let detail =
+                    format!("a pruning up to segment {} was cut off: the next start finishes it", stub.segment);
+                return Err(Box::new(self.finding(number, 0, "unfinished_pruning", detail)));
+            }
+            Some(stub) => {
+                let prev = self.files.header.as_ref().and_then(|header| header.prev.as_ref());
+                let end = Position { frame: stub.frame, seq: stub.seq, chain: stub.chain };
+                if stub.end.is_some() || end != before || stub.frontier != tree.nodes() || stub.prev.as_ref() != prev {
+                    let detail = "it does not go on where the stub says that the pruned segments ended".to_owned();
+                    return Err(Box::new(Finding { seq: before.seq + 1, ..self.finding(number, 0, "stub", detail) }));
+                }
+            }
         }
         self.first_seq = before.seq + 1;
         self.at = Some(before);
@@ -259,12 +305,14 @@ impl Check<'_> {
         rebuilt == *tree
     }
 
-    fn frames(&mut self, segment: &SegmentFile, header: &Header, stored: &[u8]) -> Checked<()> {
+    fn frames(&mut self, segment: &SegmentFile, header: &Header, looked: &Looked) -> Checked<()> {
+        let stored = looked.stored.as_slice();
         let mut local = Position::before(header, stored);
         let mut offset = HEADER_BYTES;
         let mut is_sealed = false;
-        loop {
-            let step = local.step(stored, offset);
+        for nth in 0.. {
+            let is_good = nth < looked.good;
+            let step = if is_good { local.pass(stored, offset) } else { local.step(stored, offset) };
             let frame = match step {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -283,11 +331,12 @@ impl Check<'_> {
                     return Err(Box::new(self.at_frame(segment.number, offset, &frame, "copy", detail)));
                 }
             } else {
-                self.frame(segment.number, offset, &frame, local)?;
+                self.frame((segment.number, offset), &frame, local, is_good)?;
             }
             offset += frame.len;
             is_sealed = frame.head.kind == Kind::Seal;
         }
+        Ok(())
     }
 
     fn at_frame(
@@ -302,7 +351,13 @@ impl Check<'_> {
     }
 
     /// A frame whose chain is good: what does it hold?
-    fn frame(&mut self, number: u32, offset: usize, frame: &Frame<'_>, after: Position) -> Checked<()> {
+    fn frame(
+        &mut self,
+        (number, offset): (u32, usize),
+        frame: &Frame<'_>,
+        after: Position,
+        is_good: bool,
+    ) -> Checked<()> {
         let bad = |check: &Self, detail: &str| {
             Err(Box::new(check.at_frame(number, offset, frame, "frame", detail.to_owned())))
         };
@@ -312,9 +367,12 @@ impl Check<'_> {
         if frame.head.synced >= frame.head.frame {
             return bad(self, "it says that it was on disk before it was written");
         }
-        if let Some(seq) = first_bad_record(frame) {
-            let detail = "a record is not the one its leaf names".to_owned();
-            return Err(Box::new(Finding { seq, ..self.finding(number, offset, "record", detail) }));
+        let is_sealed_writer = self.files.header.as_ref().is_some_and(|header| header.key.is_some());
+        if frame.is_encrypted() != (is_sealed_writer && frame.head.kind == Kind::Records) {
+            return bad(self, "it is encrypted where it should not be, or in the clear where it should be encrypted");
+        }
+        if !is_good {
+            self.records(number, offset, frame)?;
         }
         let bare = frame.head.count == 0;
         match frame.head.kind {
@@ -339,10 +397,28 @@ impl Check<'_> {
         }
         self.frames += 1;
         self.encrypted_frames += u64::from(frame.is_encrypted());
+        self.opened_frames += u64::from(frame.is_encrypted() && matches!(self.data_key, Ok(Some(_))));
         self.sealed = frame.is_final();
         self.synced = self.synced.max(frame.head.synced);
         self.at = Some(after);
         self.history.push(after);
+        Ok(())
+    }
+
+    /// Whether the records of a frame are those that its leaves name, as far as they can be read.
+    fn records(&self, number: u32, offset: usize, frame: &Frame<'_>) -> Checked<()> {
+        let key = self.data_key.as_ref().ok().and_then(Option::as_deref);
+        let body = match cipher::clear(frame, key) {
+            Ok(body) => body,
+            Err(CipherError::NoKey) => return Ok(()),
+            Err(error @ (CipherError::Changed | CipherError::Encrypt)) => {
+                return Err(Box::new(self.at_frame(number, offset, frame, "cipher", error.to_string())));
+            }
+        };
+        if let Some(seq) = first_bad_record(frame, &body) {
+            let detail = "a record is not the one its leaf names".to_owned();
+            return Err(Box::new(Finding { seq, ..self.finding(number, offset, "record", detail) }));
+        }
         Ok(())
     }
 
@@ -394,67 +470,6 @@ impl Check<'_> {
         }
         note_beyond(&mut finding, stored, offset, local.frame);
         self.pending = Some(finding);
-    }
-
-    /// Whether the writer stood where the next one found its end; what a store got before a crash may be more.
-    fn has_passed(&self, said: &Predecessor) -> bool {
-        let is_older = self.history.first().is_some_and(|first| said.frame < first.frame);
-        is_older || self.history.iter().any(|at| at.frame == said.frame && at.chain == said.chain && at.seq == said.seq)
-    }
-
-    /// Is the end the one the writer, or the next one, vouches for?
-    fn end(&mut self, successor: Option<&Predecessor>) -> Checked<Option<OpenEnd>> {
-        let pending = self.pending.take();
-        let Some(at) = self.at else {
-            // It died before its first header was on disk, and so before it answered anyone.
-            let nothing = self.finding(1, 0, "missing", "no segment of this writer can be read".to_owned());
-            let torn_bytes = self.last.as_ref().map_or(0, |last| len64(last.tail.len()));
-            let open = OpenEnd { writer: nothing.writer.clone(), next_seq: 1, segment: 1, offset: 0, torn_bytes };
-            return if successor.is_none() { Ok(Some(open)) } else { Err(Box::new(nothing)) };
-        };
-        let (number, end) = self.last.as_ref().map_or((0, 0), |last| (last.number, last.end));
-        let torn = self.last.as_ref().map_or(&[][..], |last| last.tail.as_slice());
-        let missing =
-            |check: &Self, detail: String| Finding { offset: end, ..check.finding(number, 0, "missing", detail) };
-        if self.sealed
-            && let Some(pending) = pending
-        {
-            return Err(Box::new(pending));
-        }
-        if self.synced > at.frame {
-            let detail =
-                format!("frames up to {} had been on disk, {} is the last that is good", self.synced, at.frame);
-            return Err(Box::new(pending.unwrap_or_else(|| missing(self, detail))));
-        }
-        let Some(said) = successor else {
-            let open = OpenEnd {
-                writer: self.files.writer.to_string(),
-                next_seq: at.seq + 1,
-                segment: number,
-                offset: end,
-                torn_bytes: len64(torn.len()),
-            };
-            return Ok((!self.sealed).then_some(open));
-        };
-        if self.options.is_rebuilt && said.frame <= at.frame && self.has_passed(said) {
-            return Ok(None);
-        }
-        if said.frame > at.frame || said.segment > number {
-            let detail = format!("the next writer found frame {} and segment {} here", said.frame, said.segment);
-            return Err(Box::new(pending.unwrap_or_else(|| missing(self, detail))));
-        }
-        let same_end =
-            said.frame == at.frame && said.seq == at.seq && said.chain == at.chain && said.clean == self.sealed;
-        let same_tail = said.tail_bytes == len64(torn.len())
-            && said.tail_sha256 == (!torn.is_empty()).then(|| Hash::of(&[torn]))
-            && said.segment == number;
-        if same_end && same_tail && !said.damaged {
-            return Ok(None);
-        }
-        Err(Box::new(pending.unwrap_or_else(|| {
-            let detail = "the end is not the one that the next writer found".to_owned();
-            Finding { problem: "end", ..missing(self, detail) }
-        })))
     }
 }
 

@@ -1,0 +1,115 @@
+//! `chaperone audit prune`: lets segments go whose every record is over its time and under no hold.
+
+use super::{encryption, writing};
+use crate::{
+    audit::retention::{Kept, Plan, PlanError, plan, prune},
+    cli::{
+        bundle::plural,
+        context::{ConfigArgs, Context},
+        exit::Exit,
+        failure::Failure,
+        output::{print, say},
+    },
+};
+
+const AFTER: &str = "\
+Examples:
+  chaperone audit prune --dry-run
+  chaperone audit prune --by pri --config /etc/chaperone/chaperone.yaml
+
+Exit codes:
+  0  done, also when nothing may go
+  1  could not run
+  6  the trail is damaged: nothing of it is pruned
+
+A record is kept for the years of its tenant (`audit.tenant_retention_years`, else `audit.retention_years`), to the day
+and never less than six. Whole segments go, a writer's oldest first; a signed stub stays for each writer, so that the
+rest still verifies. The pruning is recorded in the trail, which must not be in use: stop the sidecar first.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// Say what may go, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Who prunes, by id
+    #[arg(long, value_name = "ID", required_unless_present = "dry_run")]
+    by: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let place = writing::Place::find(&args.config, context)?;
+    let now = place.now();
+    let planned = || plan(&place.dir, &place.retention, &place.keys, now).map_err(|error| unplanned(&error));
+    let by = match (&args.by, args.dry_run) {
+        (Some(by), false) => by,
+        (_, true) | (None, _) => {
+            print(words(&planned()?, "may go"))?;
+            return Ok(Exit::Done);
+        }
+    };
+    context.block_on(async {
+        let trail = place.open()?;
+        // Made of the folder that is ours now: nobody can place a hold between this and the end.
+        let done = match planned() {
+            Ok(plan) => prune(&trail, &plan, by, now)
+                .await
+                .map(|_pruned| plan)
+                .map_err(|error| Failure::of(Exit::CannotRun, &error)),
+            Err(failure) => Err(failure),
+        };
+        let closed = trail.close().await;
+        let plan = done?;
+        closed.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+        print(words(&plan, "are gone"))?;
+        if !plan.writers.is_empty() {
+            say("what is left still verifies: `chaperone audit verify` names the stubs");
+        }
+        Ok(Exit::Done)
+    })?
+}
+
+fn words(plan: &Plan, verb: &str) -> String {
+    let mut lines = Vec::new();
+    match plan.segments() {
+        0 => lines.push("no segment may go".to_owned()),
+        segments => lines.push(format!(
+            "{} with {}, {} bytes, {verb}",
+            plural(segments, "segment"),
+            plural(usize::try_from(plan.records()).unwrap_or(usize::MAX), "record"),
+            plan.bytes()
+        )),
+    }
+    for writer in &plan.writers {
+        lines.push(format!(
+            "writer {}: {}, records of {} to {}",
+            writer.writer,
+            plural(writer.segments, "segment"),
+            writer.from,
+            writer.to
+        ));
+    }
+    for (writer, segment, why) in &plan.kept {
+        let why = match why {
+            Kept::Time => "the time of a record of it is not over".to_owned(),
+            Kept::Hold(id) => format!("hold {id} keeps it"),
+            Kept::Open => "it is not ended".to_owned(),
+            Kept::Unread => "a record of it cannot be read by this program".to_owned(),
+        };
+        lines.push(format!("writer {writer}: segment {segment:06} stays, {why}"));
+    }
+    lines.join("\n")
+}
+
+fn unplanned(error: &PlanError) -> Failure {
+    match error {
+        PlanError::Damaged { .. } => {
+            Failure::of(Exit::TrailBroken, error).next("`chaperone audit verify` says what is damaged")
+        }
+        PlanError::Sealed(why) => encryption::sealed(Failure::of(encryption::exit(why), error), why),
+        PlanError::Read(error) => encryption::unread(error),
+        PlanError::Verify(_) => Failure::of(Exit::CannotRun, error),
+    }
+}

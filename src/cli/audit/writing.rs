@@ -1,0 +1,65 @@
+//! The commands that write into the trail: they take the folder as a sidecar would, so that none may be running there.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    app,
+    audit::{EncryptionKeys, OpenError, Trail, TrailConfig, retention::Retention},
+    cli::{
+        context::{ConfigArgs, Context},
+        exit::Exit,
+        failure::Failure,
+    },
+    clock::{Clock, SystemClock},
+    domain::Timestamp,
+};
+
+/// The configured trail.
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) keys: EncryptionKeys,
+    pub(super) retention: Retention,
+    config: TrailConfig,
+    clock: Arc<dyn Clock>,
+}
+
+impl Place {
+    pub(super) fn find(config: &ConfigArgs, context: &Context<'_>) -> Result<Self, Failure> {
+        let config = context.offline_config(config)?;
+        let dir = config.audit.dir.clone();
+        if !dir.is_dir() {
+            return Err(Failure::new(Exit::CannotRun, "there is no trail")
+                .at(dir.display().to_string())
+                .next("give the configuration whose `audit.dir` is the trail's folder: --config FILE"));
+        }
+        let keys = match &config.audit.encryption_key_file {
+            Some(path) => EncryptionKeys::read(path).map_err(|error| Failure::of(Exit::CannotRun, &error))?,
+            None => EncryptionKeys::default(),
+        };
+        // What is written here is shipped by the sidecar's next start.
+        let trail = TrailConfig { ships: false, keep_local: None, ..app::trail_config(&config) };
+        Ok(Self { dir, keys, retention: app::retention(&config), config: trail, clock: Arc::new(SystemClock) })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Takes the folder and begins a writer.
+    pub(super) fn open(&self) -> Result<Trail, Failure> {
+        Trail::open(self.config.clone(), Arc::clone(&self.clock)).map_err(|error| {
+            let failure = Failure::of(Exit::CannotRun, &error);
+            match error {
+                OpenError::Locked { .. } => {
+                    failure.next("stop the sidecar that writes there, and start it again afterwards")
+                }
+                OpenError::Damaged { .. }
+                | OpenError::EncryptionKeys(_)
+                | OpenError::Ephemeral { .. }
+                | OpenError::Header(_)
+                | OpenError::Io { .. }
+                | OpenError::SegmentBytes { .. } => failure,
+            }
+        })
+    }
+}

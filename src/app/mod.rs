@@ -9,6 +9,7 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod notify;
 mod shipping;
 mod store;
 
@@ -89,7 +90,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
             durability_of_changes: start.config.audit.durability.changes,
         },
     ));
-    let admin = Arc::new(Admin::new(Rooms {
+    let admin = Admin::new(Rooms {
         authorizer: Arc::clone(&authorizer),
         live: Arc::clone(&live),
         facts: Arc::clone(&facts),
@@ -98,7 +99,11 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         clock: Arc::clone(&start.clock),
         metrics: start.metrics.clone(),
         limits: changes::limits(&start.config.grants),
-    }));
+    });
+    let admin = Arc::new(match &start.config.grants.notify {
+        Some(notify) => admin.telling(notify::notices(notify)),
+        None => admin,
+    });
     let house = Arc::new(House {
         config: start.config,
         clock: start.clock,
@@ -134,6 +139,7 @@ async fn answer(
     watch_trail(house);
     store::watch(house);
     changes::watch(house);
+    notify::watch(house)?;
     on_listening(&listening)?;
     shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)

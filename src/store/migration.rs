@@ -44,11 +44,12 @@ macro_rules! migration {
 }
 
 /// All of them, by version. A text that was released is never changed: its digest stands in every store.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     migration!(1, "0001_store", Part::Tables),
     migration!(2, "0002_trail", Part::Trail),
     migration!(100, "0100_grants", Part::Tables),
     migration!(110, "0110_rights", Part::Tables),
+    migration!(150, "0150_outbox", Part::Tables),
 ];
 
 /// Where it is noted what was applied.

@@ -34,7 +34,7 @@ impl Clinic {
         Self { admin: authorizing.admin(Some(Arc::clone(&store))), store, authorizing }
     }
 
-    pub(super) async fn ask(&self, user: &str, asked: &AskGrant) -> Result<GrantView, AdminError> {
+    pub(crate) async fn ask(&self, user: &str, asked: &AskGrant) -> Result<GrantView, AdminError> {
         Ok(self.admin.ask_for_grant(&person(user), asked, None).await?.answer)
     }
 
@@ -92,7 +92,7 @@ pub(crate) fn person(id: &str) -> Actor {
     }
 }
 
-pub(super) fn wish(user: &str, client: &str, reason_code: &str, justification: &str) -> AskGrant {
+pub(crate) fn wish(user: &str, client: &str, reason_code: &str, justification: &str) -> AskGrant {
     AskGrant {
         user: user.into(),
         client: client.into(),

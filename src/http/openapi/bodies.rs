@@ -2,7 +2,7 @@
 
 use super::shapes::{
     Member, Shape, anything, at_most, closed, count, date, flag, instant, may, name, named, need, one_of, open, prose,
-    seconds, some, word,
+    seconds, some, whatever, word,
 };
 use crate::{
     domain::{
@@ -57,7 +57,7 @@ fn questions() -> Vec<(&'static str, Shape)> {
             ]),
         ),
         // An item that cannot be read is a deny of its own, so that nothing is asked of its shape here.
-        ("Questions", open([may("evaluations", at_most(anything(), limits.items_max)), may("options", options)])),
+        ("Questions", open([may("evaluations", at_most(whatever(), limits.items_max)), may("options", options)])),
         (
             "Outcome",
             open([

@@ -49,6 +49,11 @@ pub(super) fn map(of: Shape) -> Shape {
     ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(AdditionalProperties::RefOr(of))).into()
 }
 
+/// Anything at all.
+pub(super) fn whatever() -> Shape {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).into()
+}
+
 /// An object that may hold anything.
 pub(super) fn anything() -> Shape {
     ObjectBuilder::new().schema_type(Type::Object).into()

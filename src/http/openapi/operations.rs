@@ -8,7 +8,7 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
-use super::shapes::{Shape, from_to, instant, name, named, one_of, text, word};
+use super::shapes::{Shape, from_to, instant, named, one_of, text, word};
 use crate::{
     admin::grants::PAGE_MAX,
     audit::query::{PAGE_MAX as RECORDS_MAX, Query, WORD_BYTES_MAX},
@@ -206,7 +206,7 @@ fn operators() -> Vec<Operation> {
             .with(filters())
             .with([("format", one_of(["jsonl", "csv", "ocsf", "fhir"]))]),
         plain("/livez", "Whether the process answers"),
-        plain("/readyz", "Whether it can decide, and what is missing").with([("verbose", name())]),
+        plain("/readyz", "Whether it can decide, and what is missing").with([("verbose", text())]),
         plain("/startupz", "Whether it has started"),
         plain("/metrics", "The metrics in Prometheus' text format"),
     ]

@@ -125,7 +125,9 @@ async fn door() -> Result<(SocketAddr, Authorizing)> {
 fn told(world: &Authorizing) -> Vec<Json> {
     let folder = world.trail();
     let records = audit::records(&folder, Filter::default()).unwrap();
-    records.map(|record| serde_json::from_slice(&record.unwrap().line).unwrap()).collect()
+    let lines = records.map(|record| serde_json::from_slice::<Json>(&record.unwrap().line).unwrap());
+    // The trail's own, as about a disk that was slow, are of no call.
+    lines.filter(|line| line["kind"] != "system").collect()
 }
 
 /// Waits until every export that began has been recorded as ended: what is read next is of the next call.
@@ -169,7 +171,7 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
     let admin = "authorization: Bearer admin\r\n";
     let bare = SESSION.replace("mfa=true, ", "");
     let elsewhere = SESSION.replace("T1", "T2");
-    let mut key = 0;
+    let (mut key, mut before) = (0, 0);
     for route in OF_OPERATORS {
         for token in ["", "authorization: Bearer right\r\n"] {
             assert_eq!(ask(address, route, token, "").await?.status, 401, "{route}");
@@ -186,7 +188,6 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
             ("no second factor", admin, Some(may), bare.as_str(), 403),
         ] {
             key += 1;
-            let before = told(&world).len();
             let answer = ask(address, &line(route, more), &headers(token, who, session, key), body).await?;
             // What another organization has is not there; a list is empty of what this one has.
             let is_refused = match status {
@@ -203,6 +204,7 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
             let records = told(&world);
             let is_known = status != 401;
             assert_eq!(records.len() > before, is_known, "{route}, {case}: {}", answer.body);
+            before = records.len();
             if is_known {
                 let last = records.last().unwrap();
                 assert_eq!(last["principal"]["id"], json!(who), "{route}, {case}");
@@ -212,12 +214,12 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
     }
     for (route, more, body, may, status) in ROUTES {
         key += 1;
-        let before = told(&world).len();
         let answer = ask(address, &line(route, more), &headers(admin, Some(may), SESSION, key), body).await?;
         assert_eq!(answer.status, status, "{route}: {}", answer.body);
         fits(&document, route, &answer);
         let records = told(&world);
         assert!(records.len() > before, "{route} left no record");
+        before = records.len();
         if status == 409 {
             let last = records.last().unwrap();
             assert_eq!((&last["decision"], &last["detail"]["event"]), (&json!("deny"), &json!("refused")), "{route}");

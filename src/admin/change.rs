@@ -173,17 +173,37 @@ impl Admin {
         })
     }
 
-    /// A refusal by the rules of the thing itself is recorded, as one by the policies is.
+    /// A refusal by the rules of the thing itself, or by the state it is in, is recorded as one by the policies is.
     async fn tell_refusal(
         &self,
         permitted: &Permitted,
         kind: RecordKind,
         error: &AdminError,
     ) -> Result<(), AdminError> {
-        let AdminError::Refused { reason, .. } = error else { return Ok(()) };
+        let (reason, conflict) = match error {
+            AdminError::Refused { reason, .. } => (Some(reason.clone()), None),
+            AdminError::Illegal(illegal) => (None, Some(illegal.to_string())),
+            AdminError::NotNow(why) => (None, Some(why.to_string())),
+            AdminError::Unreviewable(step) => (None, Some(step.to_string())),
+            // Asked wrongly, about nothing, or not settled: nobody was told no.
+            AdminError::Malformed { .. }
+            | AdminError::Unknown(_)
+            | AdminError::Elsewhere { .. }
+            | AdminError::Changed
+            | AdminError::KeyUsed
+            | AdminError::NoRules(_)
+            | AdminError::NoStore
+            | AdminError::Store(_)
+            | AdminError::Unsettled(_)
+            | AdminError::Trail(_)
+            | AdminError::Undecided(_)
+            | AdminError::Unrecorded(_) => return Ok(()),
+        };
         let mut record = permitted.record(kind, self.rooms.clock.now());
         record.decision = Some(Decision::Deny);
-        record.reason = Some(reason.clone());
+        record.reason = reason;
+        // One of the program's own sentences: they name states, nobody and nothing.
+        record.detail.extend(conflict.map(|why| ("conflict".to_owned(), why.into())));
         record.detail.insert("event".into(), "refused".into());
         self.rooms.trail.append((), record, Tier::Disk).await.map(drop).map_err(AdminError::Unrecorded)
     }

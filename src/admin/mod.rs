@@ -15,6 +15,7 @@ mod error;
 mod gauges;
 pub mod grants;
 mod intents;
+pub mod notices;
 mod once;
 mod reading;
 pub mod reviews;
@@ -54,11 +55,13 @@ pub struct Admin {
     rooms: Rooms,
     /// Changes whose commit was cut off and of which nobody knows yet.
     unsettled: Mutex<Vec<Arc<str>>>,
+    /// `None`: nobody is told of grants and reviews.
+    notices: Option<Arc<notices::Notices>>,
 }
 
 impl Admin {
     pub const fn new(rooms: Rooms) -> Self {
-        Self { rooms, unsettled: Mutex::new(Vec::new()) }
+        Self { rooms, unsettled: Mutex::new(Vec::new()), notices: None }
     }
 
     fn store(&self) -> Result<&Store, AdminError> {

@@ -42,6 +42,14 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot read `{path}`")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the webhook of `grants.notify_url` cannot be called")]
+    Notify(#[source] reqwest::Error),
     #[error("the demo's database could not be made")]
     DemoDatabase(#[source] sqlx::Error),
     #[error("no randomness for a token")]

@@ -9,6 +9,7 @@ pub mod demo;
 mod doors;
 mod error;
 mod facts;
+mod notify;
 mod records;
 mod shipping;
 mod store;
@@ -96,7 +97,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         },
     );
     let authorizer = Arc::new(authorizer.capturing(captures.clone()));
-    let admin = Arc::new(Admin::new(Rooms {
+    let admin = Admin::new(Rooms {
         authorizer: Arc::clone(&authorizer),
         live: Arc::clone(&live),
         facts: Arc::clone(&facts),
@@ -105,7 +106,11 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         clock: Arc::clone(&start.clock),
         metrics: start.metrics.clone(),
         limits: changes::limits(&start.config.grants),
-    }));
+    });
+    let admin = Arc::new(match &start.config.grants.notify {
+        Some(notify) => admin.telling(notify::notices(notify)),
+        None => admin,
+    });
     let house = Arc::new(House {
         config: start.config,
         clock: start.clock,
@@ -146,6 +151,7 @@ async fn answer(
     watch_trail(house);
     store::watch(house);
     changes::watch(house);
+    notify::watch(house)?;
     on_listening(&listening)?;
     shipping::start(house)?;
     Ok(watch.run(Bounds::default()).await?)

@@ -7,10 +7,32 @@ use http::Method;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{exit::Exit, failure::Failure, remote};
+use super::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::{print, say},
+    remote,
+};
 
 /// A sidecar answers in milliseconds; more than this is an outage.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What stands under the help of a command that makes one call: two examples, and its exit codes.
+macro_rules! after {
+    ($one:literal, $two:literal, $done:literal) => {
+        concat!(
+            "Examples:\n  chaperone ",
+            $one,
+            "\n  chaperone ",
+            $two,
+            "\n\nExit codes:\n  0  ",
+            $done,
+            "\n  1  could not run, or it was refused\n  2  wrong usage"
+        )
+    };
+}
+pub(super) use after;
 
 /// Where the sidecar is.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,6 +71,26 @@ pub(super) struct PersonArgs {
     pub(super) output: Format,
 }
 
+/// A part of a list.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct PageArgs {
+    /// How many at most
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    limit: u8,
+    /// Where the list before ended, as it said
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// A list of the admin API: where, narrowed by which words, and how a person reads it.
+pub(super) struct Listing<'a> {
+    pub(super) path: &'a str,
+    pub(super) words: &'a [(&'a str, Option<&'a str>)],
+    pub(super) row: fn(&Json) -> String,
+    /// What is said where there is none.
+    pub(super) none: &'a str,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     #[default]
@@ -79,6 +121,75 @@ impl PersonArgs {
         let said = [("chaperone-principal", self.person.as_str()), ("chaperone-session", self.session.as_str())];
         send(&self.url, None, Some(&self.token_file), &said, call, &self.url).await
     }
+
+    /// Makes a call about one thing, and prints what it is then: these words of it, or all as JSON.
+    pub(super) fn show(&self, context: &Context<'_>, call: Call<'_>, shown: &[&str]) -> Result<Exit, Failure> {
+        let answer = context.block_on(self.call(call))??;
+        print(match self.output {
+            Format::Pretty => lines(&answer, shown),
+            Format::Json => json(&answer),
+        })?;
+        Ok(Exit::Done)
+    }
+
+    /// Prints a page of a list, and says where the next one begins.
+    pub(super) fn list(&self, context: &Context<'_>, list: &Listing<'_>, page: &PageArgs) -> Result<Exit, Failure> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &page.limit.to_string());
+        for (name, word) in list.words.iter().chain(&[("cursor", page.cursor.as_deref())]) {
+            if let Some(word) = word {
+                query.append_pair(name, word);
+            }
+        }
+        let path = format!("{}?{}", list.path, query.finish());
+        let answer = context.block_on(self.call(Call { method: Method::GET, path: &path, body: None }))??;
+        if self.output == Format::Json {
+            print(json(&answer))?;
+            return Ok(Exit::Done);
+        }
+        let items = answer.get("items").and_then(Json::as_array).cloned().unwrap_or_default();
+        if items.is_empty() {
+            say(list.none);
+        }
+        for item in &items {
+            print((list.row)(item))?;
+        }
+        if let Some(next) = answer.get("next").and_then(Json::as_str) {
+            say(format_args!("more: --cursor {next}"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// An id as a part of a path: what would be another path is no id.
+pub(super) fn id(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) && !text.bytes().all(|byte| byte == b'.') {
+        Ok(text.to_owned())
+    } else {
+        Err("an id has letters, digits and `-._~:@`".to_owned())
+    }
+}
+
+/// A record, as TYPE/ID.
+pub(super) fn record(text: &str) -> Result<(String, String), String> {
+    let (kind, id) = text.split_once('/').ok_or("a type and an id, as `Note/N1`")?;
+    if kind.is_empty() || id.is_empty() {
+        Err("a type and an id, as `Note/N1`".to_owned())
+    } else {
+        Ok((kind.to_owned(), id.to_owned()))
+    }
+}
+
+/// The members of a body that were said.
+pub(super) fn body(members: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Json {
+    let said = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Json::Object(said.collect())
+}
+
+/// A word of a list's line, `-` where there is none.
+pub(super) fn cell(item: &Json, path: &str) -> String {
+    item.pointer(path).and_then(Json::as_str).unwrap_or("-").to_owned()
 }
 
 async fn send(

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    calls::{Call, Format, PlaceArgs, json, lines},
+    calls::{Call, Format, PlaceArgs, id, json, lines},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -133,7 +133,7 @@ struct WhyArgs {
 #[command(after_help = AFTER_EXTEND)]
 struct ExtendArgs {
     /// The grant
-    #[arg(value_name = "GRANT")]
+    #[arg(value_name = "GRANT", value_parser = id)]
     id: String,
     #[command(flatten)]
     why: WhyArgs,
@@ -147,7 +147,7 @@ struct ExtendArgs {
 #[derive(Debug, clap::Args)]
 struct OneArgs {
     /// The grant
-    #[arg(value_name = "GRANT")]
+    #[arg(value_name = "GRANT", value_parser = id)]
     id: String,
     #[command(flatten)]
     place: PlaceArgs,

@@ -3,6 +3,7 @@
 //! One command a file: its arguments, then what it does. No rules live here; a command calls the room that knows.
 
 mod answer;
+mod assign;
 mod audit;
 mod authorize;
 mod bundle;
@@ -23,12 +24,14 @@ mod man;
 mod output;
 mod question;
 mod remote;
+mod restrict;
 mod review;
 mod serve;
 mod simulate;
 mod test;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod whole_file;
 
 use std::{ffi::OsString, sync::OnceLock};
@@ -82,6 +85,12 @@ enum Command {
     Grant(grant::Args),
     /// Review emergency access
     Review(review::Args),
+    /// Assign people to clients
+    Assign(assign::Args),
+    /// Keep what clients asked to be kept from others
+    Restrict(restrict::Args),
+    /// Let support see records, while a ticket is open
+    Ticket(ticket::Args),
     /// Read and verify the trail
     Audit(audit::Args),
     /// Install and examine the change feed in the databases
@@ -130,6 +139,9 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Explain(args) => explain::run(args, &context),
         Command::Grant(args) => grant::run(args, &context),
         Command::Review(args) => review::run(args, &context),
+        Command::Assign(args) => assign::run(args, &context),
+        Command::Restrict(args) => restrict::run(args, &context),
+        Command::Ticket(args) => ticket::run(args, &context),
         Command::Audit(args) => audit::run(args, &context),
         Command::Db(args) => db::run(args, &context),
         Command::Healthcheck(args) => healthcheck::run(args, &context),

@@ -5,11 +5,10 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Format, PersonArgs, json, lines},
+    calls::{Call, Listing, PageArgs, PersonArgs, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
-    output::{print, say},
 };
 
 const AFTER: &str = "\
@@ -63,12 +62,8 @@ struct ListArgs {
     /// Which ones
     #[arg(long, value_enum, default_value_t)]
     state: Which,
-    /// How many at most
-    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
-    limit: u8,
-    /// Where the list before ended, as it said
-    #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     person: PersonArgs,
 }
@@ -85,7 +80,7 @@ enum Which {
 #[command(after_help = AFTER_DECIDE)]
 struct DecideArgs {
     /// The review
-    #[arg(value_name = "REVIEW")]
+    #[arg(value_name = "REVIEW", value_parser = id)]
     id: String,
     /// What it found
     #[arg(value_enum)]
@@ -115,53 +110,30 @@ fn word(value: &impl ValueEnum) -> String {
 }
 
 fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let mut path = format!("/admin/v1/reviews?state={}&limit={}", word(&args.state), args.limit);
-    if let Some(cursor) = &args.cursor {
-        path.push_str(&format!("&cursor={cursor}"));
-    }
-    let call = Call { method: Method::GET, path: &path, body: None };
-    let answer = context.block_on(args.person.call(call))??;
-    if args.person.output == Format::Json {
-        print(json(&answer))?;
-        return Ok(Exit::Done);
-    }
-    let items = answer.get("items").and_then(Json::as_array).cloned().unwrap_or_default();
-    if items.is_empty() {
-        say("no review is waiting");
-    }
-    for item in &items {
-        print(row(item))?;
-    }
-    if let Some(next) = answer.get("next").and_then(Json::as_str) {
-        say(format_args!("more: --cursor {next}"));
-    }
-    Ok(Exit::Done)
+    let state = word(&args.state);
+    let list =
+        Listing { path: "/admin/v1/reviews", words: &[("state", Some(&state))], row, none: "no review is waiting" };
+    args.person.list(context, &list, &args.page)
 }
 
 /// One review a line: when it is due, how urgent, whose access to whom, and why they said they needed it.
 fn row(item: &Json) -> String {
-    let text = |path: &str| item.pointer(path).and_then(Json::as_str).unwrap_or("-").to_owned();
     format!(
         "{:<36}  due {}  {:<6}  {:<10}  {} -> {}  {}",
-        text("/review_id"),
-        text("/due_at"),
-        text("/priority"),
-        text("/state"),
-        text("/grant/user"),
-        text("/grant/client"),
-        text("/grant/reason_code"),
+        cell(item, "/review_id"),
+        cell(item, "/due_at"),
+        cell(item, "/priority"),
+        cell(item, "/state"),
+        cell(item, "/grant/user"),
+        cell(item, "/grant/client"),
+        cell(item, "/grant/reason_code"),
     )
 }
 
 fn decide(args: &DecideArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let path = format!("/admin/v1/reviews/{}/decide", args.id);
     let body = Some(json!({ "disposition": word(&args.disposition) }));
-    let answer = context.block_on(args.person.call(Call { method: Method::POST, path: &path, body }))??;
     const SHOWN: [&str; 7] =
         ["review_id", "state", "disposition", "reviewer", "closed_at", "incident_id", "proposal_id"];
-    print(match args.person.output {
-        Format::Pretty => lines(&answer, &SHOWN),
-        Format::Json => json(&answer),
-    })?;
-    Ok(Exit::Done)
+    args.person.show(context, Call { method: Method::POST, path: &path, body }, &SHOWN)
 }

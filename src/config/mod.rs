@@ -10,6 +10,7 @@ mod describe;
 mod document;
 mod environment;
 mod expand;
+mod notify;
 mod parts;
 mod problem;
 mod reader;
@@ -29,6 +30,7 @@ use serde::Serialize;
 pub use callers::{CallerConfig, Capability, SubjectMode, UnixPeers};
 pub use document::Flag;
 pub use environment::Environment;
+pub use notify::NotifyConfig;
 pub use parts::{
     AuditCapture, AuditConfig, AuditDurability, AuditShip, EntitiesConfig, GrantsConfig, Limits, LogFormat, LogLevel,
     PoliciesConfig, TelemetryConfig,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
-use super::{reader::Section, secret::Secret};
+use super::{notify::NotifyConfig, reader::Section, secret::Secret};
 use crate::domain::Tier;
 
 const MIB: u64 = 1024 * 1024;
@@ -313,6 +313,9 @@ pub struct GrantsConfig {
     pub default_minutes: u64,
     pub most_minutes: u64,
     pub extensions: u64,
+    /// `None`: nobody is told.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<NotifyConfig>,
 }
 
 impl GrantsConfig {
@@ -326,6 +329,7 @@ impl GrantsConfig {
                 "How long a grant lasts at most, extensions included.",
             ),
             extensions: s.number("extensions", 1, 0..=10, "How often a grant may be extended."),
+            notify: NotifyConfig::read(s),
         };
         if grants.default_minutes > grants.most_minutes {
             s.problem(

@@ -16,6 +16,7 @@ use super::{
     error::{ApiError, Code},
     hosts::Hosts,
     layers::{self, Arrival, Trace},
+    openapi,
     serve::{Answer, Handle, Peer},
     trail_api::{self, Reader, TrailApi},
 };
@@ -23,6 +24,10 @@ use crate::{admin::Admin, clock::Clock};
 
 /// The longest wait for a barrier: some multiples of the bound on staleness.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What operators ask without a person.
+pub(super) const STATUS: &str = "/admin/v1/status";
+pub(super) const BARRIER: &str = "/admin/v1/barrier";
 
 /// What a barrier tells: which sources it waited for. An error is the operator's text.
 pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Json, String>> + Send>> + Send + Sync>;
@@ -74,24 +79,29 @@ impl AdminApi {
             trace.route = route;
             return answer;
         }
+        if arrival.path == openapi::PATH {
+            trace.route = openapi::PATH;
+            require_method(&arrival.method, &Method::GET, "GET")?;
+            return Ok(layers::json_answer(openapi::text()));
+        }
         if !bearer(&parts.headers).is_some_and(|token| is_any(&self.tokens, token)) {
             return Err(unauthenticated());
         }
         trace.caller = Some("admin".to_owned());
         match arrival.path.as_str() {
-            "/admin/v1/status" => {
-                trace.route = "/admin/v1/status";
+            STATUS => {
+                trace.route = STATUS;
                 require_method(&arrival.method, &Method::GET, "GET")?;
                 layers::to_json(&(self.status)()).map(layers::json_answer)
             }
-            "/admin/v1/barrier" => {
-                trace.route = "/admin/v1/barrier";
+            BARRIER => {
+                trace.route = BARRIER;
                 require_method(&arrival.method, &Method::POST, "POST")?;
                 layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
             }
             path => match (administration::route(path), trail_api::route(path)) {
-                (Some((path, route)), _) => {
-                    trace.route = route;
+                (Some(path), _) => {
+                    trace.route = path.route;
                     self.administer(path, arrival, trace, parts, body).await
                 }
                 (None, Some(reading)) => {
@@ -132,7 +142,7 @@ impl AdminApi {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, ApiError> {
-        let methods = path.methods();
+        let methods = path.methods;
         if !methods.split(", ").any(|method| method == arrival.method.as_str()) {
             return Err(ApiError::new(Code::MethodNotAllowed(methods), format!("only {methods} is answered here")));
         }

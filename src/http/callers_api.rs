@@ -15,7 +15,7 @@ use super::{
     grants::{self, GrantCall},
     hosts::Hosts,
     layers::{self, Arrival, Gate, Trace},
-    outcome,
+    openapi, outcome,
     serve::{Answer, Handle, Peer},
 };
 use crate::{
@@ -53,27 +53,42 @@ pub struct CallersApi {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
     Metadata,
+    OpenApi,
     Ask(Ask),
     Grant(GrantCall),
 }
 
 /// What a caller posts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
+pub(super) enum Ask {
     Evaluation,
     Evaluations,
     Outcome,
     DemoClock,
 }
 
+impl Ask {
+    pub(super) const ALL: [Self; 4] = [Self::Evaluation, Self::Evaluations, Self::Outcome, Self::DemoClock];
+
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Evaluation => "/access/v1/evaluation",
+            Self::Evaluations => "/access/v1/evaluations",
+            Self::Outcome => "/access/v1/outcome",
+            Self::DemoClock => "/demo/v1/clock",
+        }
+    }
+}
+
+/// Where the metadata stand, a path of the public URL aside.
+pub(super) const METADATA: &str = "/.well-known/authzen-configuration";
+
 impl Route {
     const fn as_str(&self) -> &'static str {
         match self {
-            Self::Metadata => "/.well-known/authzen-configuration",
-            Self::Ask(Ask::Evaluation) => "/access/v1/evaluation",
-            Self::Ask(Ask::Evaluations) => "/access/v1/evaluations",
-            Self::Ask(Ask::Outcome) => "/access/v1/outcome",
-            Self::Ask(Ask::DemoClock) => "/demo/v1/clock",
+            Self::Metadata => METADATA,
+            Self::OpenApi => openapi::PATH,
+            Self::Ask(ask) => ask.path(),
             Self::Grant(call) => call.route(),
         }
     }
@@ -87,13 +102,12 @@ impl CallersApi {
     }
 
     fn route(&self, path: &str) -> Option<Route> {
-        match path {
-            "/access/v1/evaluation" => Some(Route::Ask(Ask::Evaluation)),
-            "/access/v1/evaluations" => Some(Route::Ask(Ask::Evaluations)),
-            "/access/v1/outcome" => Some(Route::Ask(Ask::Outcome)),
-            "/demo/v1/clock" if self.room.demo_clock.is_some() => Some(Route::Ask(Ask::DemoClock)),
-            _ if path == self.metadata.path => Some(Route::Metadata),
-            _ => GrantCall::of(path).map(Route::Grant),
+        let is_here = |ask: &Ask| *ask != Ask::DemoClock || self.room.demo_clock.is_some();
+        match Ask::ALL.into_iter().find(|ask| ask.path() == path).filter(is_here) {
+            Some(ask) => Some(Route::Ask(ask)),
+            None if path == openapi::PATH => Some(Route::OpenApi),
+            None if path == self.metadata.path => Some(Route::Metadata),
+            None => GrantCall::of(path).map(Route::Grant),
         }
     }
 
@@ -114,6 +128,10 @@ impl CallersApi {
             require_method(&arrival.method, &Method::GET, "GET")?;
             return Ok(layers::json_answer(self.metadata.body.clone()));
         }
+        if route == Some(Route::OpenApi) {
+            require_method(&arrival.method, &Method::GET, "GET")?;
+            return Ok(layers::json_answer(openapi::text()));
+        }
         let (index, entry) = room.callers.identify(peer, &parts.headers)?;
         trace.caller = Some(entry.name.clone());
         let ask = match route {
@@ -126,7 +144,7 @@ impl CallersApi {
                 trace.decision_id = Some(asking.decision_id.clone());
                 return self.grant((index, call), parts, body, asking).await;
             }
-            Some(Route::Metadata) | None => return Err(ApiError::new(Code::NotFound, "no such path")),
+            Some(Route::Metadata | Route::OpenApi) | None => return Err(ApiError::new(Code::NotFound, "no such path")),
         };
         require_method(&arrival.method, &Method::POST, "POST")?;
         entry.require(Capability::Decide)?;

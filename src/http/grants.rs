@@ -13,6 +13,7 @@ use super::{
     error::{ApiError, Code},
     json, layers,
     members::{Members, misfit},
+    paths,
     serve::Answer,
 };
 use crate::{
@@ -27,8 +28,9 @@ use crate::{
 };
 
 /// More groups than there are in any pack.
-const FIELDS_MAX: usize = 100;
-const NAME_CHARS_MAX: usize = 200;
+pub(super) const FIELDS_MAX: usize = 100;
+/// Characters of a name that a person writes.
+pub(super) const NAME_CHARS_MAX: usize = 200;
 
 /// What a path under `/grants/v1` stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +42,26 @@ pub(super) enum GrantCall {
     Extend(String),
 }
 
+/// Every path, fixed ones before ids.
+pub(super) const ROUTES: [&str; 5] = [
+    "/grants/v1/emergency",
+    "/grants/v1/after-the-fact",
+    "/grants/v1/{id}",
+    "/grants/v1/{id}/end",
+    "/grants/v1/{id}/extend",
+];
+
 impl GrantCall {
     pub(super) fn of(path: &str) -> Option<Self> {
-        let mut parts = path.strip_prefix("/grants/v1/")?.split('/');
-        let (first, second, more) = (parts.next()?, parts.next(), parts.next());
-        let id = || first.to_owned();
-        match (first, second, more) {
-            ("emergency", None, None) => Some(Self::Emergency),
-            ("after-the-fact", None, None) => Some(Self::AfterTheFact),
-            ("", _, _) => None,
-            (_, None, None) => Some(Self::Show(id())),
-            (_, Some("end"), None) => Some(Self::End(id())),
-            (_, Some("extend"), None) => Some(Self::Extend(id())),
-            (_, _, _) => None,
-        }
+        let (route, id) = ROUTES.into_iter().find_map(|route| Some((route, paths::fits(route, path)?)))?;
+        let id = id.to_owned();
+        Some(match route {
+            "/grants/v1/emergency" => Self::Emergency,
+            "/grants/v1/after-the-fact" => Self::AfterTheFact,
+            "/grants/v1/{id}/end" => Self::End(id),
+            "/grants/v1/{id}/extend" => Self::Extend(id),
+            _ => Self::Show(id),
+        })
     }
 
     pub(super) const fn route(&self) -> &'static str {

@@ -23,6 +23,9 @@ pub struct ComponentState {
     pub detail: Cow<'static, str>,
 }
 
+/// Every path.
+pub(super) const ROUTES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
+
 /// Answers `/livez`, `/readyz`, `/startupz` and `/metrics`.
 #[derive(Clone)]
 pub struct HealthApi {
@@ -49,13 +52,7 @@ impl HealthApi {
 
     /// The answer to a path of this interface, `None` to any other, and the route that the log names.
     pub(super) fn answer(&self, parts: &http::request::Parts) -> Option<(&'static str, Result<Answer, ApiError>)> {
-        let route = match parts.uri.path() {
-            "/livez" => "/livez",
-            "/readyz" => "/readyz",
-            "/startupz" => "/startupz",
-            "/metrics" => "/metrics",
-            _ => return None,
-        };
+        let route = ROUTES.into_iter().find(|route| *route == parts.uri.path())?;
         let is_verbose =
             parts.uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
         let answer = require_method(&parts.method, &Method::GET, "GET").map(|()| match route {

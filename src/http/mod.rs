@@ -24,7 +24,9 @@ pub mod json;
 mod layers;
 pub mod listen;
 mod members;
+mod openapi;
 mod outcome;
+mod paths;
 mod pulse;
 mod question;
 pub mod serve;
@@ -37,6 +39,7 @@ pub use self::{
     health::{ComponentState, HealthApi},
     hosts::Hosts,
     listen::{BindError, Door},
+    openapi::text as openapi,
     serve::{House, serve},
     trail_api::TrailApi,
 };
@@ -51,6 +54,8 @@ pub struct Limits {
     pub batch_nodes_max: usize,
     /// Bytes of an entity's id or type, an action's or a field's name.
     pub id_bytes_max: usize,
+    /// Names in `fields` of one question; no pack has so many groups and columns.
+    pub fields_max: usize,
     pub headers_bytes_max: usize,
     pub headers_max: usize,
     /// From a connection's opening to its first byte.
@@ -85,6 +90,7 @@ impl Default for Limits {
             json: json::JsonLimits { depth_max: 32, nodes_max: 10_000, string_bytes_max: 4 * 1024 },
             batch_nodes_max: 100_000,
             id_bytes_max: 256,
+            fields_max: 256,
             headers_bytes_max: 16 * 1024,
             headers_max: 64,
             first_byte: Duration::from_secs(2),

@@ -51,10 +51,12 @@ pub(super) enum Route {
 
 /// What a path asks of the trail.
 pub(super) fn route(path: &str) -> Option<Route> {
-    [Route::Decisions, Route::Export].into_iter().find(|route| route.path() == path)
+    Route::ALL.into_iter().find(|route| route.path() == path)
 }
 
 impl Route {
+    pub(super) const ALL: [Self; 2] = [Self::Decisions, Self::Export];
+
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Decisions => "/admin/v1/decisions",

@@ -12,6 +12,7 @@
 mod answers;
 mod charts;
 mod cli;
+mod cli_admin;
 mod cli_audit;
 mod cli_db;
 mod cli_keeping;
@@ -30,6 +31,7 @@ mod fresh_postgres;
 mod fresh_property;
 mod grants;
 mod helpers;
+mod notices;
 mod outage;
 mod properties;
 mod reading;

@@ -13,6 +13,7 @@ use crate::{
         Actor, Admin, Change, Moment, Permitted, Plea, Told,
         change::About,
         error::AdminError,
+        notices::{Notices, Told as Noticed, Urgency},
         reviews::{self, Findings},
     },
     domain::{
@@ -51,6 +52,7 @@ struct Asking<'a> {
     reason: GrantReason,
     findings: Findings,
     ids: [Arc<str>; 3],
+    notices: Option<Arc<Notices>>,
 }
 
 impl Admin {
@@ -75,7 +77,7 @@ impl Admin {
         let permitted = self.ask(actor, plea).await?;
         let findings = self.findings(actor, &asked.client).await?;
         let ids = [self.new_id(), self.new_id(), self.new_id()];
-        let asking = Asking { asked, rules, reason, findings, ids };
+        let asking = Asking { asked, rules, reason, findings, ids, notices: self.notices.clone() };
         let done = self.change(&permitted, &asking, once).await?;
         Ok(done)
     }
@@ -220,6 +222,12 @@ impl Change for Asking<'_> {
         let is_raised = !self.findings.raised.is_empty() || !alerts.is_empty();
         let review = Review::of(&grant, review_id.clone(), &self.findings.explained, is_raised);
         reviews::insert(transaction, &review).await?;
+        if let Some(notices) = &self.notices {
+            // Whom many know, who works here, or who asked not to be seen: that is looked at today.
+            let urgency = if self.findings.raised.is_empty() { Urgency::Digest } else { Urgency::Immediate };
+            let told = Noticed { id: event_id, tenant: &tenant, client: &grant.client, review: review_id };
+            notices.put(transaction, urgency, told, moment.now).await?;
+        }
         let after = view::state(&grant);
         let detail = self.record_of(&grant, &review, &alerts);
         let about = About {

@@ -11,7 +11,7 @@ mod view;
 pub use steps::{ReviewPermit, ReviewStep};
 pub use view::ReviewView;
 
-pub(super) use queue::overdue;
+pub(super) use queue::{overdue, past_due};
 pub(super) use rows::{follow, insert, of_grant};
 
 use std::sync::Arc;

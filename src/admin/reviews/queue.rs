@@ -7,7 +7,11 @@ use crate::{
         error::AdminError,
         grants::{self, Listed, Lock, Page},
     },
-    domain::{Timestamp, review::ReviewState},
+    domain::{
+        Timestamp,
+        grant::Grant,
+        review::{Review, ReviewState},
+    },
     store::{Sql, Transaction, Value},
 };
 
@@ -70,12 +74,23 @@ impl Admin {
 
 /// How many reviews are past due, of all tenants.
 pub(in crate::admin) async fn overdue(transaction: &mut Transaction, now: Timestamp) -> Result<u64, AdminError> {
-    let mut count = 0;
+    let count = past_due(transaction, now).await?.len();
+    Ok(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// The reviews that are past due and wait for a person, as of `now`, with their grants.
+pub(in crate::admin) async fn past_due(
+    transaction: &mut Transaction,
+    now: Timestamp,
+) -> Result<Vec<(Review, Grant)>, AdminError> {
+    let mut found = Vec::new();
     for row in transaction.rows(OVERDUE, &[Value::from(now)]).await? {
         let rows::Stored { review, .. } = rows::stored(&row)?;
-        let grant = grants::load(transaction, &review.grant_id, Lock::Not).await?;
-        let is_escalated = grant.is_some_and(|grant| review.as_of(&grant, now).state == ReviewState::Escalated);
-        count += u64::from(is_escalated);
+        let Some(grant) = grants::load(transaction, &review.grant_id, Lock::Not).await? else { continue };
+        let review = review.as_of(&grant, now);
+        if review.state == ReviewState::Escalated {
+            found.push((review, grant));
+        }
     }
-    Ok(count)
+    Ok(found)
 }

@@ -34,7 +34,7 @@ pub const PAGE_DEFAULT: usize = 100;
 /// How many records one page may hold.
 pub const PAGE_MAX: usize = 1_000;
 /// The longest word of a query.
-const WORD_BYTES_MAX: usize = 512;
+pub const WORD_BYTES_MAX: usize = 512;
 
 /// Which records are wanted: all that have every word given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

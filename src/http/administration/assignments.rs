@@ -19,11 +19,12 @@ use crate::{
 };
 
 /// Characters of a reason that a person writes.
-const REASON_CHARS_MAX: usize = 500;
-const CODES_MAX: usize = 32;
+pub(in crate::http) const REASON_CHARS_MAX: usize = 500;
+/// Service codes of one assignment.
+pub(in crate::http) const CODES_MAX: usize = 32;
 
 pub(super) async fn answer(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answer, ApiError> {
-    match (&errand.path.id, errand.path.verb.as_deref()) {
+    match (&errand.path.id, errand.path.verb) {
         (None, _) if errand.is_change() => assign(admin, errand, limits).await,
         (None, _) => list(admin, errand).await,
         (Some(id), None) => {

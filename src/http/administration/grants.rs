@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn answer(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answer, ApiError> {
-    match (&errand.path.id, errand.path.verb.as_deref()) {
+    match (&errand.path.id, errand.path.verb) {
         (None, _) => list(admin, errand).await,
         (Some(id), None) => {
             errand.query()?.end()?;

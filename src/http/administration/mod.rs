@@ -24,11 +24,15 @@ use super::{
     error::{ApiError, Code},
     json,
     members::{Members, misfit},
+    paths,
     serve::Answer,
 };
 use crate::admin::{Actor, Admin, Once, Version, grants::Page};
 
-pub(super) use person::actor;
+pub(super) use self::{
+    assignments::{CODES_MAX, REASON_CHARS_MAX},
+    person::actor,
+};
 
 /// The things that are administered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +50,47 @@ pub(super) enum Thing {
 pub(super) struct Path {
     pub(super) thing: Thing,
     pub(super) id: Option<String>,
-    pub(super) verb: Option<String>,
+    pub(super) verb: Option<&'static str>,
+    /// For the log.
+    pub(super) route: &'static str,
+    /// The methods that it takes, as `Allow` names them.
+    pub(super) methods: &'static str,
 }
+
+use Thing::{Assignments, Consents, Grants, Restrictions, Reviews, Tickets};
+
+/// Every path and its methods: what is not here does not exist.
+pub(super) const ROUTES: [(Thing, &str, &str); 29] = [
+    (Assignments, "/admin/v1/assignments", "GET, POST"),
+    (Assignments, "/admin/v1/assignments/{id}", "GET"),
+    (Assignments, "/admin/v1/assignments/{id}/window", "POST"),
+    (Assignments, "/admin/v1/assignments/{id}/end", "POST"),
+    (Consents, "/admin/v1/consents", "GET, POST"),
+    (Consents, "/admin/v1/consents/{id}", "GET"),
+    (Consents, "/admin/v1/consents/{id}/revoke", "POST"),
+    (Grants, "/admin/v1/grants", "GET"),
+    (Grants, "/admin/v1/grants/{id}", "GET"),
+    (Grants, "/admin/v1/grants/{id}/approve", "POST"),
+    (Grants, "/admin/v1/grants/{id}/reject", "POST"),
+    (Grants, "/admin/v1/grants/{id}/revoke", "POST"),
+    (Restrictions, "/admin/v1/restrictions", "GET, POST"),
+    (Restrictions, "/admin/v1/restrictions/{id}", "GET"),
+    (Restrictions, "/admin/v1/restrictions/{id}/agree", "POST"),
+    (Restrictions, "/admin/v1/restrictions/{id}/decline", "POST"),
+    (Restrictions, "/admin/v1/restrictions/{id}/terminate", "POST"),
+    (Reviews, "/admin/v1/reviews", "GET"),
+    (Reviews, "/admin/v1/reviews/{id}", "GET"),
+    (Reviews, "/admin/v1/reviews/{id}/take", "POST"),
+    (Reviews, "/admin/v1/reviews/{id}/ask", "POST"),
+    (Reviews, "/admin/v1/reviews/{id}/answered", "POST"),
+    (Reviews, "/admin/v1/reviews/{id}/decide", "POST"),
+    (Tickets, "/admin/v1/tickets", "GET, POST"),
+    (Tickets, "/admin/v1/tickets/{id}", "GET"),
+    (Tickets, "/admin/v1/tickets/{id}/scope", "POST"),
+    (Tickets, "/admin/v1/tickets/{id}/release", "POST"),
+    (Tickets, "/admin/v1/tickets/{id}/resolve", "POST"),
+    (Tickets, "/admin/v1/tickets/{id}/reopen", "POST"),
+];
 
 /// One call of an administrator.
 pub(super) struct Errand {
@@ -60,59 +103,24 @@ pub(super) struct Errand {
     pub(super) body: Bytes,
 }
 
-/// What a path stands for, and its route for the log.
-pub(super) fn route(path: &str) -> Option<(Path, &'static str)> {
-    let mut parts = path.strip_prefix("/admin/v1/")?.split('/');
-    let (thing, id, verb, more) = (parts.next()?, parts.next(), parts.next(), parts.next());
-    if more.is_some() || [id, verb].into_iter().flatten().any(str::is_empty) {
-        return None;
-    }
-    let (thing, routes) = match thing {
-        "assignments" => (
-            Thing::Assignments,
-            ["/admin/v1/assignments", "/admin/v1/assignments/{id}", "/admin/v1/assignments/{id}/{verb}"],
-        ),
-        "consents" => {
-            (Thing::Consents, ["/admin/v1/consents", "/admin/v1/consents/{id}", "/admin/v1/consents/{id}/{verb}"])
-        }
-        "grants" => (Thing::Grants, ["/admin/v1/grants", "/admin/v1/grants/{id}", "/admin/v1/grants/{id}/{verb}"]),
-        "restrictions" => (
-            Thing::Restrictions,
-            ["/admin/v1/restrictions", "/admin/v1/restrictions/{id}", "/admin/v1/restrictions/{id}/{verb}"],
-        ),
-        "tickets" => (Thing::Tickets, ["/admin/v1/tickets", "/admin/v1/tickets/{id}", "/admin/v1/tickets/{id}/{verb}"]),
-        "reviews" => (Thing::Reviews, ["/admin/v1/reviews", "/admin/v1/reviews/{id}", "/admin/v1/reviews/{id}/{verb}"]),
-        _ => return None,
-    };
-    let [all, one, done] = routes;
-    let route = match (id, verb) {
-        (None, _) => all,
-        (Some(_), None) => one,
-        (Some(_), Some(_)) => done,
-    };
-    Some((Path { thing, id: id.map(str::to_owned), verb: verb.map(str::to_owned) }, route))
-}
-
-impl Path {
-    /// The methods that it takes, as `Allow` names them.
-    pub(super) const fn methods(&self) -> &'static str {
-        match (self.thing, &self.id, &self.verb) {
-            (_, _, Some(_)) => "POST",
-            (Thing::Grants | Thing::Reviews, _, None) | (_, Some(_), None) => "GET",
-            (_, None, None) => "GET, POST",
-        }
-    }
+/// What a path stands for.
+pub(super) fn route(path: &str) -> Option<Path> {
+    ROUTES.into_iter().find_map(|(thing, route, methods)| {
+        let id = Some(paths::fits(route, path)?).filter(|id| !id.is_empty()).map(str::to_owned);
+        let verb = route.split_once("{id}/").map(|(_, verb)| verb);
+        Some(Path { thing, id, verb, route, methods })
+    })
 }
 
 /// Does what the call says.
 pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits>) -> Result<Answer, ApiError> {
     match errand.path.thing {
-        Thing::Assignments => assignments::answer(&admin, &errand, &limits).await,
-        Thing::Consents => consents::answer(&admin, &errand, &limits).await,
-        Thing::Restrictions => restrictions::answer(&admin, &errand, &limits).await,
-        Thing::Tickets => tickets::answer(&admin, &errand, &limits).await,
-        Thing::Grants => grants::answer(&admin, &errand, &limits).await,
-        Thing::Reviews => reviews::answer(&admin, &errand, &limits).await,
+        Assignments => assignments::answer(&admin, &errand, &limits).await,
+        Consents => consents::answer(&admin, &errand, &limits).await,
+        Restrictions => restrictions::answer(&admin, &errand, &limits).await,
+        Tickets => tickets::answer(&admin, &errand, &limits).await,
+        Grants => grants::answer(&admin, &errand, &limits).await,
+        Reviews => reviews::answer(&admin, &errand, &limits).await,
     }
 }
 
@@ -173,7 +181,7 @@ fn one_of(words: impl IntoIterator<Item = &'static str>) -> String {
 }
 
 /// Groups or purposes of one row.
-const GROUPS_MAX: usize = 64;
+pub(super) const GROUPS_MAX: usize = 64;
 
 /// A word of a fixed list.
 fn word_of(name: &str, word: &str, list: &[&'static str]) -> Result<Arc<str>, ApiError> {
@@ -192,19 +200,19 @@ mod tests {
 
     #[test]
     fn a_path_is_a_thing_an_id_and_a_verb() {
-        let (path, name) = route("/admin/v1/grants/BG1/approve").unwrap();
-        assert_eq!(
-            (path.thing, path.id.as_deref(), path.verb.as_deref()),
-            (Thing::Grants, Some("BG1"), Some("approve"))
-        );
-        assert_eq!((name, path.methods()), ("/admin/v1/grants/{id}/{verb}", "POST"));
-        let methods = |path: &str| route(path).unwrap().0.methods();
+        let path = route("/admin/v1/grants/BG1/approve").unwrap();
+        assert_eq!((path.thing, path.id.as_deref(), path.verb), (Thing::Grants, Some("BG1"), Some("approve")));
+        assert_eq!((path.route, path.methods), ("/admin/v1/grants/{id}/approve", "POST"));
+        let methods = |path: &str| route(path).unwrap().methods;
         assert_eq!((methods("/admin/v1/grants"), methods("/admin/v1/assignments")), ("GET", "GET, POST"));
         assert_eq!((methods("/admin/v1/assignments/A1"), methods("/admin/v1/assignments/A1/end")), ("GET", "POST"));
-        assert_eq!(route("/admin/v1/reviews").unwrap().1, "/admin/v1/reviews");
-        for nothing in
-            ["/admin/v1/grants/", "/admin/v1/grants/a/b/c", "/admin/v1/x", "/grants", "/admin/v1/grants//end"]
-        {
+        for nothing in [
+            "/admin/v1/grants/",
+            "/admin/v1/grants/a/b/c",
+            "/admin/v1/grants/a/b",
+            "/admin/v1/x",
+            "/admin/v1/grants//end",
+        ] {
             assert_eq!(route(nothing), None, "{nothing}");
         }
     }

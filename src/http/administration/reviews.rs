@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) async fn answer(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answer, ApiError> {
     let Some(id) = &errand.path.id else { return list(admin, errand).await };
-    let Some(verb) = errand.path.verb.as_deref() else {
+    let Some(verb) = errand.path.verb else {
         errand.query()?.end()?;
         let view = admin.review(&errand.actor, id).await?;
         return changes::answer(StatusCode::OK, &view, &view.version);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) async fn answer(admin: &Admin, errand: &Errand, limits: &Limits) -> Result<Answer, ApiError> {
-    match (&errand.path.id, errand.path.verb.as_deref()) {
+    match (&errand.path.id, errand.path.verb) {
         (None, _) if errand.is_change() => open(admin, errand, limits).await,
         (None, _) => {
             let mut query = errand.query()?;

@@ -89,7 +89,7 @@ pub(super) fn parse(parts: Parts, envelope: Envelope, limits: &Limits) -> Result
     let mut action = object("/action", parts.action)?.ok_or_else(|| Misfit::new("/action", "is required"))?;
     let name = text("/action/name", action.swap_remove("name"), id_bytes_max)?;
     let mut action_properties = object("/action/properties", action.swap_remove("properties"))?.unwrap_or_default();
-    let fields = fields(action_properties.shift_remove("fields"), id_bytes_max)?;
+    let fields = fields(action_properties.shift_remove("fields"), limits)?;
     let mode = mode(action_properties.shift_remove("mode"))?;
     let (resource, resource_properties) = entity("/resource", parts.resource, id_bytes_max)?;
     let mut context = object("/context", parts.context)?.unwrap_or_default();
@@ -138,15 +138,20 @@ fn text(path: &str, given: Option<Json>, bytes_max: usize) -> Result<String, Mis
     }
 }
 
-fn fields(given: Option<Json>, bytes_max: usize) -> Result<Option<Vec<String>>, Misfit> {
+fn fields(given: Option<Json>, limits: &Limits) -> Result<Option<Vec<String>>, Misfit> {
     const PATH: &str = "/action/properties/fields";
     let Some(given) = given else { return Ok(None) };
     let Json::Array(names) = given else { return Err(Misfit::new(PATH, "must be an array of strings")) };
     if names.is_empty() {
         return Err(Misfit::new(PATH, "must name a field; leave it out to ask for the record as a whole"));
     }
-    let named =
-        names.into_iter().enumerate().map(|(index, name)| text(&format!("{PATH}/{index}"), Some(name), bytes_max));
+    if names.len() > limits.fields_max {
+        return Err(Misfit::new(PATH, format!("must not hold more than {} names", limits.fields_max)));
+    }
+    let named = names
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| text(&format!("{PATH}/{index}"), Some(name), limits.id_bytes_max));
     named.collect::<Result<_, _>>().map(Some)
 }
 

@@ -139,3 +139,11 @@ fn the_envelope_of_a_batch_is_strict() {
     assert!(batch_of(json!({"evaluations":vec![json!({}); 1_000],"options":{"page":1}})).is_ok());
     assert_eq!(refused(json!({"evaluations":vec![json!({}); 1_001]})), (Code::TooLarge, "/evaluations".into()));
 }
+
+#[test]
+fn as_many_fields_as_the_limit_are_read_and_one_more_is_refused() {
+    let path = "/action/properties/fields";
+    let named = |count: usize| ask(with(path, Some(Json::from(vec!["clin.note"; count]))));
+    assert_eq!(named(256).unwrap().fields.unwrap().len(), 256);
+    assert_eq!(named(257).unwrap_err(), Misfit::new(path, "must not hold more than 256 names"));
+}

@@ -34,7 +34,7 @@ impl Clinic {
         Self { admin: authorizing.admin(Some(Arc::clone(&store))), store, authorizing }
     }
 
-    pub(super) async fn ask(&self, user: &str, asked: &AskGrant) -> Result<GrantView, AdminError> {
+    pub(crate) async fn ask(&self, user: &str, asked: &AskGrant) -> Result<GrantView, AdminError> {
         Ok(self.admin.ask_for_grant(&person(user), asked, None).await?.answer)
     }
 
@@ -92,7 +92,7 @@ pub(crate) fn person(id: &str) -> Actor {
     }
 }
 
-pub(super) fn wish(user: &str, client: &str, reason_code: &str, justification: &str) -> AskGrant {
+pub(crate) fn wish(user: &str, client: &str, reason_code: &str, justification: &str) -> AskGrant {
     AskGrant {
         user: user.into(),
         client: client.into(),
@@ -263,7 +263,9 @@ async fn of_many_at_once_one_is_active_and_each_record_has_its_change(world: Wor
         }
     }
     assert_eq!(granted.len(), 3, "one a client");
-    assert_eq!(clinic.told("grant").len(), 3);
+    let told = clinic.told("grant");
+    let of = |event: &str| told.iter().filter(|record| record["detail"]["event"] == event).count();
+    assert_eq!((of("activated"), of("refused"), told.len()), (3, 21, 24));
     let page = Page { user: Some("ben".to_owned()), state: Some("active".to_owned()), ..Page::default() };
     let mut admin = person("pri");
     admin.session.insert("tenant".to_owned(), "T1".into());

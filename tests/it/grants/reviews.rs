@@ -62,8 +62,9 @@ async fn a_review_is_closed_by_somebody_apart_and_leads_on(world: World) {
     assert!(matches!(again, Err(AdminError::Unreviewable(Unreviewable::Closed))), "{again:?}");
     let told = clinic.told("review");
     let events: Vec<_> = told.iter().map(|record| record["detail"]["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["taken", "closed"]);
-    assert_eq!((&told[1]["grant"], &told[1]["detail"]["before"]["state"]), (&json!(grant), &json!("in_review")));
+    assert_eq!(events, ["refused", "taken", "closed", "refused"]);
+    assert_eq!(told[3]["detail"]["conflict"], "the review is closed");
+    assert_eq!((&told[2]["grant"], &told[2]["detail"]["before"]["state"]), (&json!(grant), &json!("in_review")));
 }
 
 async fn an_unjustified_access_opens_an_incident(world: World) {

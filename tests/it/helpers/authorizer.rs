@@ -8,15 +8,20 @@ use std::{
 
 use chaperone::{
     admin::{Admin, Rooms},
-    audit::{Trail, TrailConfig},
+    audit::{
+        Trail, TrailConfig,
+        query::{CursorKey, FolderRecords},
+    },
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
     domain::{Tier, grant::GrantLimits},
     engine::{Bundle, live::Live, load::BundlePaths},
     entities::{Facts, FactsOptions},
+    http::TrailApi,
     store::Store,
     telemetry::Metrics,
 };
+use tokio_util::task::TaskTracker;
 
 use super::world::World;
 
@@ -74,6 +79,13 @@ impl Authorizing {
 
     pub(crate) fn trail(&self) -> PathBuf {
         self.folder.path().join("audit")
+    }
+
+    /// What reads the trail over a listener.
+    pub(crate) fn trail_api(&self) -> TrailApi {
+        let source = FolderRecords::lasting(&self.trail(), Arc::clone(&self.clock), Duration::from_secs(10));
+        let (trail, clock) = (Arc::clone(&self.trail), Arc::clone(&self.clock));
+        TrailApi::new(Arc::new(source), trail, clock, TaskTracker::new(), CursorKey::new([7; 32]))
     }
 
     /// Seals the trail: another one may take the folder.

@@ -54,7 +54,9 @@ async fn an_assignment_is_in_force_at_once_and_over_at_once(world: World) {
     assert!(matches!(again, Err(AdminError::NotNow(NotNow(_)))), "{again:?}");
     let told = clinic.told("admin");
     let events: Vec<_> = told.iter().map(|record| record["detail"]["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["assigned", "ended"]);
+    assert_eq!(events, ["assigned", "ended", "refused"]);
+    assert_eq!((&told[2]["decision"], &told[2]["principal"]["id"]), (&json!("deny"), &json!("sid")));
+    assert_eq!(told[2]["detail"]["conflict"], "the assignment is over: make another one");
     assert_eq!((&told[0]["client"], &told[0]["tenant"]), (&json!("C4"), &json!("T1")));
     assert_eq!(told[1]["detail"]["before"]["ended_at"], json!(null));
     assert_eq!(told[1]["detail"]["after"]["ended_at"], "2026-03-10T15:00:00Z");

@@ -1,0 +1,240 @@
+//! `chaperone assign`: who may work with whom, over the admin API of a running sidecar.
+
+use clap::{Subcommand, builder::PossibleValuesParser};
+use http::Method;
+use serde_json::Value as Json;
+
+use super::{
+    calls::{Call, Listing, PageArgs, PersonArgs, after, body, cell, id},
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+};
+use crate::domain::assignment::Scope;
+
+const PATH: &str = "/admin/v1/assignments";
+const SHOWN: [&str; 11] = [
+    "assignment_id",
+    "state",
+    "user",
+    "client",
+    "scope",
+    "from",
+    "to",
+    "assigned_by",
+    "ended_at",
+    "ended_by",
+    "version",
+];
+
+const AFTER: &str = after!(
+    "assign add --user ana --client C4 --as sid --session s --url http://x --token-file t",
+    "assign list --client C4 --as sid --session tenant=T1 --url http://x --token-file t",
+    "done"
+);
+const AFTER_ADD: &str = after!(
+    "assign add --user ana --client C4 --as sid --session s --url http://x --token-file t",
+    "assign add --user a --client C --open-ended --as sid --session s --url u --token-file t",
+    "assigned, in force for the next decision; the assignment is printed"
+);
+const AFTER_LIST: &str = after!(
+    "assign list --as sid --session tenant=T1 --url http://[::1]:8381 --token-file t",
+    "assign list --client C4 --state active --as sid --session s --url u --token-file t",
+    "the assignments are printed"
+);
+const AFTER_SHOW: &str = after!(
+    "assign show A1 --as sid --session tenant=T1 --url http://[::1]:8381 --token-file t",
+    "assign show A1 -o json --as sid --session tenant=T1 --url http://x --token-file t",
+    "the assignment is printed"
+);
+const AFTER_WINDOW: &str = after!(
+    "assign window A1 --until-date 2026-07-31 --as sid --session s --url u --token-file t",
+    "assign window A1 --open-ended --as sid --session s --url http://x --token-file t",
+    "the window is moved; the assignment is printed"
+);
+const AFTER_END: &str = after!(
+    "assign end A1 --as sid --session mfa=true --url http://[::1]:8381 --token-file t",
+    "assign end A1 --reason \"left\" --as sid --session s --url http://x --token-file t",
+    "it is over for the next decision; the assignment is printed"
+);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: AssignCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AssignCommand {
+    /// Assign a person to a client
+    Add(Box<AddArgs>),
+    /// Print the assignments of the organization
+    List(ListArgs),
+    /// Print one as it stands
+    Show(ShowArgs),
+    /// Move the window of one
+    Window(WindowArgs),
+    /// End one at once; nothing is deleted
+    End(EndArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_ADD)]
+struct AddArgs {
+    /// Who may work with the client, by id
+    #[arg(long, value_name = "ID")]
+    user: String,
+    /// The client, by id
+    #[arg(long, value_name = "ID")]
+    client: String,
+    /// How far it reaches
+    #[arg(long, default_value = "full", value_parser = PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)))]
+    scope: String,
+    /// The payer's authorization that it rests on, by id
+    #[arg(long, value_name = "ID")]
+    authorization: Option<String>,
+    /// Service codes that it is for, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    codes: Vec<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    window: Window,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+/// From when, and until when; what is not said stays, or begins now and has no end.
+#[derive(Clone, Debug, clap::Args)]
+struct Window {
+    /// From when on [default: now]
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "INSTANT", conflicts_with_all = ["until_date", "open_ended"])]
+    to: Option<String>,
+    /// Until the end of a day, where the organization is
+    #[arg(long, value_name = "DATE", conflicts_with = "open_ended")]
+    until_date: Option<String>,
+    /// Without an end
+    #[arg(long)]
+    open_ended: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_LIST)]
+struct ListArgs {
+    /// Those of one person
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Those to one client
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// Which ones
+    #[arg(long, value_parser = ["not_started", "active", "ended", "expired"])]
+    state: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_SHOW)]
+struct ShowArgs {
+    /// The assignment
+    #[arg(value_name = "ASSIGNMENT", value_parser = id)]
+    id: String,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_WINDOW)]
+struct WindowArgs {
+    /// The assignment
+    #[arg(value_name = "ASSIGNMENT", value_parser = id)]
+    id: String,
+    #[command(flatten)]
+    window: Window,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_END)]
+struct EndArgs {
+    /// The assignment
+    #[arg(value_name = "ASSIGNMENT", value_parser = id)]
+    id: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let post = |path: &str, body, person: &PersonArgs| {
+        person.show(context, Call { method: Method::POST, path, body: Some(body) }, &SHOWN)
+    };
+    match args.command {
+        AssignCommand::Add(args) => post(PATH, args.body(), &args.person),
+        AssignCommand::List(args) => list(&args, context),
+        AssignCommand::Show(args) => {
+            let path = format!("{PATH}/{}", args.id);
+            args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
+        }
+        AssignCommand::Window(args) => {
+            post(&format!("{PATH}/{}/window", args.id), body(args.window.members()), &args.person)
+        }
+        AssignCommand::End(args) => {
+            post(&format!("{PATH}/{}/end", args.id), body([("reason", args.reason.map(Json::from))]), &args.person)
+        }
+    }
+}
+
+fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let words = [("user", args.user.as_deref()), ("client", args.client.as_deref()), ("state", args.state.as_deref())];
+    args.person.list(context, &Listing { path: PATH, words: &words, row, none: "no assignment is there" }, &args.page)
+}
+
+fn row(item: &Json) -> String {
+    format!(
+        "{:<36}  {:<11}  {} -> {}  {:<13}  {} to {}",
+        cell(item, "/assignment_id"),
+        cell(item, "/state"),
+        cell(item, "/user"),
+        cell(item, "/client"),
+        cell(item, "/scope"),
+        cell(item, "/from"),
+        cell(item, "/to"),
+    )
+}
+
+impl AddArgs {
+    fn body(&self) -> Json {
+        let members = [
+            ("user", Some(Json::from(&*self.user))),
+            ("client", Some(Json::from(&*self.client))),
+            ("scope", Some(Json::from(&*self.scope))),
+            ("service_authorization", self.authorization.as_deref().map(Json::from)),
+            ("service_codes", (!self.codes.is_empty()).then(|| Json::from(self.codes.clone()))),
+            ("reason", self.reason.as_deref().map(Json::from)),
+        ];
+        body(members.into_iter().chain(self.window.members()))
+    }
+}
+
+impl Window {
+    fn members(&self) -> [(&'static str, Option<Json>); 4] {
+        [
+            ("from", self.from.as_deref().map(Json::from)),
+            ("to", self.to.as_deref().map(Json::from)),
+            ("until_date", self.until_date.as_deref().map(Json::from)),
+            ("open_ended", self.open_ended.then_some(Json::Bool(true))),
+        ]
+    }
+}

@@ -1,0 +1,221 @@
+//! `chaperone restrict`: the restrictions of clients, over the admin API of a running sidecar.
+
+use clap::{Subcommand, builder::PossibleValuesParser};
+use http::Method;
+use serde_json::Value as Json;
+
+use super::{
+    calls::{Call, Listing, PageArgs, PersonArgs, after, body, cell, id, record},
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+};
+use crate::domain::restriction::{ENDINGS, KINDS, TARGETS};
+
+const PATH: &str = "/admin/v1/restrictions";
+const SHOWN: [&str; 12] = [
+    "restriction_id",
+    "state",
+    "client",
+    "kind",
+    "target_type",
+    "target_id",
+    "resource_type",
+    "resource_id",
+    "fields",
+    "from",
+    "to",
+    "version",
+];
+
+const AFTER: &str = after!(
+    "restrict request --client C1 --target all --as pri --session s --url u --token-file t",
+    "restrict agree RS3 --as pri --session mfa=true --url http://[::1]:8381 --token-file t",
+    "done"
+);
+const AFTER_REQUEST: &str = after!(
+    "restrict request --client C1 --target all --as pri --session s --url u --token-file t",
+    "restrict request --client C2 --target all --as pri --session s --url u --token-file t",
+    "asked for, not yet in force; the restriction is printed"
+);
+const AFTER_LIST: &str = after!(
+    "restrict list --client C1 --as pri --session tenant=T1 --url http://x --token-file t",
+    "restrict list --client C1 --state agreed --as pri --session s --url u --token-file t",
+    "the restrictions of the client are printed"
+);
+const AFTER_SHOW: &str = after!(
+    "restrict show RS1 --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t",
+    "restrict show RS1 -o json --as pri --session tenant=T1 --url http://x --token-file t",
+    "the restriction is printed"
+);
+const AFTER_AGREE: &str = after!(
+    "restrict agree RS3 --as pri --session mfa=true --url http://[::1]:8381 --token-file t",
+    "restrict agree RS3 -o json --as pri --session mfa=true --url http://x --token-file t",
+    "in force from its start on; the restriction is printed"
+);
+const AFTER_DECLINE: &str = after!(
+    "restrict decline RS3 --as pri --session mfa=true --url http://x --token-file t",
+    "restrict decline RS3 -o json --as pri --session mfa=true --url http://x --token-file t",
+    "never in force; the restriction is printed"
+);
+const AFTER_TERMINATE: &str = after!(
+    "restrict terminate RS1 request --as pri --session s --url http://x --token-file t",
+    "restrict terminate RS1 notice --as pri --session s --url http://x --token-file t",
+    "over, or after a notice kept for what was made before; the restriction is printed"
+);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: RestrictCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RestrictCommand {
+    /// Enter what a client asks for
+    Request(Box<RequestArgs>),
+    /// Print those of one client
+    List(ListArgs),
+    /// Print one as it stands
+    #[command(after_help = AFTER_SHOW)]
+    Show(OneArgs),
+    /// Agree to one: in force from its start on
+    #[command(after_help = AFTER_AGREE)]
+    Agree(OneArgs),
+    /// Decline one: never in force
+    #[command(after_help = AFTER_DECLINE)]
+    Decline(OneArgs),
+    /// End one
+    Terminate(TerminateArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_REQUEST)]
+struct RequestArgs {
+    /// The client, by id
+    #[arg(long, value_name = "ID")]
+    client: String,
+    /// From whom it is kept
+    #[arg(long, value_parser = PossibleValuesParser::new(TARGETS))]
+    target: String,
+    /// Which one of them
+    #[arg(long, value_name = "ID")]
+    target_id: Option<String>,
+    /// One that is agreed to, or one for what was paid in full
+    #[arg(long, default_value = "agreed", value_parser = PossibleValuesParser::new(KINDS))]
+    kind: String,
+    /// One record, as Note/N1 [default: every record of the client]
+    #[arg(long, value_name = "TYPE/ID", value_parser = record)]
+    record: Option<(String, String)>,
+    /// Field groups, separated by commas [default: the whole record]
+    #[arg(long, value_delimiter = ',', value_name = "GROUP")]
+    fields: Vec<String>,
+    /// An emergency does not lift it
+    #[arg(long)]
+    even_in_emergency: bool,
+    /// From when on
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<String>,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_LIST)]
+struct ListArgs {
+    /// The client, by id
+    #[arg(long, value_name = "ID")]
+    client: String,
+    /// Which ones
+    #[arg(long, value_parser = ["requested", "agreed", "not_started", "expired", "declined", "terminated"])]
+    state: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct OneArgs {
+    /// The restriction
+    #[arg(value_name = "RESTRICTION", value_parser = id)]
+    id: String,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_TERMINATE)]
+struct TerminateArgs {
+    /// The restriction
+    #[arg(value_name = "RESTRICTION", value_parser = id)]
+    id: String,
+    /// In which of the ways that 45 CFR 164.522(a)(2) knows
+    #[arg(value_parser = PossibleValuesParser::new(ENDINGS))]
+    how: String,
+    #[command(flatten)]
+    person: PersonArgs,
+}
+
+pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
+    let step = |id: &str, verb: &str, body, person: &PersonArgs| {
+        let path = format!("{PATH}/{id}/{verb}");
+        person.show(context, Call { method: Method::POST, path: &path, body: Some(body) }, &SHOWN)
+    };
+    match args.command {
+        RestrictCommand::Request(args) => {
+            args.person.show(context, Call { method: Method::POST, path: PATH, body: Some(args.body()) }, &SHOWN)
+        }
+        RestrictCommand::List(args) => list(&args, context),
+        RestrictCommand::Show(args) => {
+            let path = format!("{PATH}/{}", args.id);
+            args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
+        }
+        RestrictCommand::Agree(args) => step(&args.id, "agree", body([]), &args.person),
+        RestrictCommand::Decline(args) => step(&args.id, "decline", body([]), &args.person),
+        RestrictCommand::Terminate(args) => {
+            step(&args.id, "terminate", body([("how", Some(Json::from(args.how)))]), &args.person)
+        }
+    }
+}
+
+fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let words = [("client", Some(&*args.client)), ("state", args.state.as_deref())];
+    args.person.list(context, &Listing { path: PATH, words: &words, row, none: "the client has none" }, &args.page)
+}
+
+fn row(item: &Json) -> String {
+    let fields = item.pointer("/fields").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let fields: Vec<&str> = fields.iter().filter_map(Json::as_str).collect();
+    format!(
+        "{:<36}  {:<11}  {} from {} {}  {}",
+        cell(item, "/restriction_id"),
+        cell(item, "/state"),
+        cell(item, "/client"),
+        cell(item, "/target_type"),
+        cell(item, "/target_id"),
+        if fields.is_empty() { "whole record".to_owned() } else { fields.join(" ") },
+    )
+}
+
+impl RequestArgs {
+    fn body(&self) -> Json {
+        let word = |word: &String| Json::from(word.as_str());
+        body([
+            ("client", Some(word(&self.client))),
+            ("target_type", Some(word(&self.target))),
+            ("target_id", self.target_id.as_ref().map(word)),
+            ("kind", Some(word(&self.kind))),
+            ("resource_type", self.record.as_ref().map(|(kind, _)| word(kind))),
+            ("resource_id", self.record.as_ref().map(|(_, id)| word(id))),
+            ("fields", (!self.fields.is_empty()).then(|| Json::from(self.fields.clone()))),
+            ("emergency_exception", self.even_in_emergency.then_some(Json::Bool(false))),
+            ("from", self.from.as_ref().map(word)),
+            ("to", self.to.as_ref().map(word)),
+        ])
+    }
+}

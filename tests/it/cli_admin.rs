@@ -1,0 +1,127 @@
+//! `chaperone assign`, `restrict` and `ticket`, as an administrator types them against a running demo.
+
+use serde_json::Value as Json;
+
+use crate::helpers::sidecar::{Ended, Sidecar, chaperone};
+
+/// A demo, and who works with it.
+struct Desk {
+    sidecar: Sidecar,
+}
+
+impl Desk {
+    fn open() -> Self {
+        Self { sidecar: Sidecar::demo() }
+    }
+
+    fn ran(&self, who: &str, words: &[&str]) -> Ended {
+        let admin = self.sidecar.doors().admin;
+        let mut command = chaperone();
+        command.args(words).args(["--as", who, "--session", "mfa=true,age_seconds=60,idle_seconds=5,tenant=T1"]);
+        command.args(["--url", &format!("http://{admin}"), "--token-file"]);
+        Ended::of(command.arg(self.sidecar.folder().join("admin-token")))
+    }
+
+    /// Runs it as `-o json`.
+    #[track_caller]
+    fn told(&self, who: &str, words: &[&str]) -> Json {
+        let ended = self.ran(who, &[words, &["-o", "json"]].concat());
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+
+    /// Whether a person may read a group of a record.
+    fn reads(&self, person: &str, record: &str, group: &str) -> bool {
+        let mut command = chaperone();
+        let context = r#"{"session":{"mfa":true,"idle_seconds":12,"age_seconds":900,"device_managed":true}}"#;
+        command.args(["authorize", "--principal", &format!("User/{person}"), "--action", "read", "--resource", record]);
+        command.args(["--fields", group, "--context", context, "-o", "json", "--socket"]);
+        let ended = Ended::of(command.arg(self.sidecar.doors().socket));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str::<Json>(&ended.stdout).unwrap()["decision"].as_bool().unwrap()
+    }
+
+    /// The events of the changes in the trail, with who made them.
+    fn events(&self) -> Vec<String> {
+        let word = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+        let records = self.sidecar.records().into_iter().filter(|(_, record)| record["kind"] == "admin");
+        records
+            .map(|(_, record)| format!("{} {}", word(&record["principal"]["id"]), word(&record["detail"]["event"])))
+            .collect()
+    }
+}
+
+#[test]
+fn an_assignment_is_made_listed_moved_and_ended_from_a_shell() {
+    let desk = Desk::open();
+    let add = ["assign", "add", "--user", "ana", "--client", "C4", "--until-date", "2026-03-10", "--reason", "cover"];
+    let made = desk.told("sid", &add);
+    assert_eq!((made["state"].as_str(), made["to"].as_str()), (Some("active"), Some("2026-03-11T04:00:00Z")));
+    assert!(desk.reads("ana", "Client/C4", "clin.summary"));
+    let id = made["assignment_id"].as_str().unwrap();
+    let listed = desk.ran("sid", &["assign", "list", "--client", "C4", "--user", "ana", "--state", "active"]);
+    assert!(listed.code == Some(0) && listed.stdout.starts_with(id), "{}{}", listed.stdout, listed.stderr);
+    let moved = desk.told("sid", &["assign", "window", id, "--open-ended"]);
+    assert!(moved["to"].is_null(), "{moved}");
+    let ended = desk.ran("sid", &["assign", "end", id, "--reason", "cover is over"]);
+    assert!(ended.stdout.contains("state          ended"), "{}{}", ended.stdout, ended.stderr);
+    assert!(!desk.reads("ana", "Client/C4", "clin.summary"));
+    assert_eq!(desk.told("pri", &["assign", "show", id])["ended_by"], "sid");
+
+    desk.ran("sid", &["assign", "end", id]).says(1, &["409", "the assignment is over"]);
+    desk.ran("sid", &["assign", "add", "--user", "sid", "--client", "C4"]).says(1, &["403", "self_grant"]);
+    desk.ran("rbt", &["assign", "add", "--user", "ana", "--client", "C4"]).says(1, &["403", "role"]);
+    desk.ran("sid", &["assign", "show", "A1/end"]).says(2, &["an id has letters"]);
+    desk.ran("sid", &["assign", "list", "--client", "C 4&x=1"]);
+    assert_eq!(desk.events(), ["sid assigned", "sid moved", "sid ended", "sid refused"]);
+}
+
+#[test]
+fn a_restriction_is_asked_for_agreed_to_and_terminated_from_a_shell() {
+    let desk = Desk::open();
+    assert!(desk.reads("ana", "Client/C1", "clin.summary"));
+    let request = ["restrict", "request", "--client", "C1", "--target", "user", "--target-id", "ana"];
+    let made = desk.told("pri", &[&request[..], &["--fields", "clin.summary"]].concat());
+    assert_eq!((made["state"].as_str(), made["emergency_exception"].as_bool()), (Some("requested"), Some(true)));
+    assert!(desk.reads("ana", "Client/C1", "clin.summary"), "asked for is not agreed to");
+    let id = made["restriction_id"].as_str().unwrap();
+    let agreed = desk.ran("pri", &["restrict", "agree", id]);
+    assert!(agreed.stdout.contains("state          agreed"), "{}{}", agreed.stdout, agreed.stderr);
+    assert!(!desk.reads("ana", "Client/C1", "clin.summary"));
+    let listed = desk.ran("pri", &["restrict", "list", "--client", "C1", "--state", "agreed"]);
+    assert!(
+        listed.stdout.lines().any(|line| line.starts_with(id) && line.ends_with("clin.summary")),
+        "{}",
+        listed.stdout
+    );
+    let ended = desk.told("pri", &["restrict", "terminate", id, "request"]);
+    assert_eq!((ended["state"].as_str(), ended["ended_how"].as_str()), (Some("terminated"), Some("request")));
+    assert!(desk.reads("ana", "Client/C1", "clin.summary"));
+    let declined = desk.told("pri", &["restrict", "decline", "RS3"]);
+    assert_eq!(desk.told("pri", &["restrict", "show", "RS3"])["version"], declined["version"]);
+    desk.ran("ana", &["restrict", "agree", "RS1"]).says(1, &["403"]);
+    assert_eq!(desk.events(), ["pri requested", "pri agreed", "pri terminated", "pri declined"]);
+}
+
+#[test]
+fn a_ticket_is_opened_widened_released_resolved_and_reopened_from_a_shell() {
+    let desk = Desk::open();
+    let open = ["ticket", "open", "--engineer", "eng3", "--phi-needed", "--record", "Note/N4=clin.note"];
+    let made = desk.told("adm", &open);
+    assert_eq!((made["state"].as_str(), made["source"].as_str()), (Some("open"), Some("in_app")));
+    let id = made["ticket_id"].as_str().unwrap();
+    assert!(desk.reads("eng3", "Note/N4", "clin.note") && !desk.reads("eng3", "Note/N5", "clin.note"));
+    desk.told("adm", &["ticket", "scope", id, "--record", "Note/N5=clin.note"]);
+    assert!(!desk.reads("eng3", "Note/N5", "clin.note"), "the client's opt-out beats the ticket");
+    let released = desk.told("adm", &["ticket", "release", id, "--record", "Note/N5"]);
+    assert_eq!(released["scope"][1]["released_by"], "adm", "{released}");
+    assert!(desk.reads("eng3", "Note/N5", "clin.note"));
+    let resolved = desk.ran("adm", &["ticket", "resolve", id]);
+    assert!(resolved.stdout.contains("state          resolved"), "{}{}", resolved.stdout, resolved.stderr);
+    assert!(!desk.reads("eng3", "Note/N4", "clin.note"));
+    assert_eq!(desk.told("adm", &["ticket", "reopen", id])["reopened_by"], "adm");
+    let listed = desk.ran("adm", &["ticket", "list", "--engineer", "eng3", "--state", "open"]);
+    assert!(listed.stdout.contains("2 records"), "{}{}", listed.stdout, listed.stderr);
+    assert_eq!(desk.told("adm", &["ticket", "show", id])["state"], "open");
+    assert_eq!(desk.events(), ["adm opened", "adm scoped", "adm released", "adm resolved", "adm reopened"]);
+}

@@ -179,22 +179,26 @@ impl AuditConfig {
             capture_bytes,
         };
         audit.check_shipping(s);
-        if audit.segment_bytes > audit.quota_bytes {
+        audit.check_room(s);
+        audit.check_signing(s);
+        audit
+    }
+
+    fn check_room(&self, s: &mut Section<'_, '_>) {
+        if self.segment_bytes > self.quota_bytes {
             s.problem(
                 "segment_bytes",
                 "one segment is larger than the quota",
-                Some(format!("quota_bytes is {}", audit.quota_bytes)),
+                Some(format!("quota_bytes is {}", self.quota_bytes)),
             );
         }
-        audit.check_signing(s);
-        if audit.capture == AuditCapture::Slices && audit.encryption_key_file.is_some() {
+        if self.capture == AuditCapture::Slices && self.encryption_key_file.is_some() {
             s.problem(
                 "capture",
                 "what decisions were made of would lie in the clear beside an encrypted trail",
                 Some("`capture: off`, or no `encryption_key_file`".to_owned()),
             );
         }
-        audit
     }
 
     fn check_signing(&self, s: &mut Section<'_, '_>) {

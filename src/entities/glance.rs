@@ -110,6 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "damages a file, durably or not")]
     async fn there_is_no_head_where_nothing_can_be_told_by_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");

@@ -10,6 +10,14 @@ use crate::domain::Timestamp;
 pub(super) struct After(Option<(Timestamp, String)>);
 
 impl After {
+    pub(super) fn row(at: Timestamp, id: &str) -> Self {
+        Self(Some((at, id.to_owned())))
+    }
+
+    pub(super) fn to_cursor(&self) -> Option<String> {
+        self.0.as_ref().map(|(at, id)| write(*at, id))
+    }
+
     /// Empty at the beginning.
     pub(super) fn id(&self) -> &str {
         self.0.as_ref().map(|(_, id)| id.as_str()).unwrap_or_default()

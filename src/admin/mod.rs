@@ -17,6 +17,7 @@ pub mod grants;
 mod intents;
 pub mod notices;
 mod once;
+pub mod page;
 mod reading;
 pub mod reviews;
 pub mod rights;

@@ -26,7 +26,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How people are told of, where anybody is told.
 pub(super) fn notices(config: &NotifyConfig) -> Notices {
-    Notices::new(config.key(), &config.link)
+    Notices::new(config.pseudonym_key.expose().trim().as_bytes().to_vec(), &config.link)
 }
 
 /// Starts sending, where the configuration says to whom.

@@ -191,6 +191,15 @@ fn six_years_of_retention_are_the_least() {
 
 #[test]
 fn checkpoints_are_kept_outside_of_the_trails_own_folder_and_need_a_key() {
+    let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
+    let told = |key: &str| {
+        problem(&format!(
+            "grants: {{ notify_url: 'https://a/', notify_secret: {secret}, notify_pseudonym_key: {key} }}\n"
+        ))
+        .0
+    };
+    assert_eq!(told(secret), "grants.notify_pseudonym_key", "the receiver has that one");
+    assert_eq!(told("short"), "grants.notify_pseudonym_key");
     let (path, _, _) = problem("audit: { dir: /a, capture: slices, encryption_key_file: /k }\n");
     assert_eq!(path, "audit.capture");
     let (path, _, message) = problem("audit: { dir: /a, key_file: /k, checkpoints_dir: /a/checkpoints }\n");

@@ -4,13 +4,19 @@
 //! the file `-shm`, which all connections share. Reading it costs one call and no other thread; asking a connection costs
 //! two changes of threads and more. Only "nothing changed" is believed: whatever else the head says, or a head that cannot
 //! be read, sends the look to the connection. Format: SQLite, "The WAL-Index File Format", section 2.1.
+//!
+//! INVARIANT(never-closed): SQLite locks this file with POSIX locks, which belong to the process: closing any descriptor of
+//! it would drop them all, and the next process to come would take the index for its own and begin it anew. So each index is
+//! opened once in the life of the process, whoever looks at it, and never closed.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// One copy of the head.
@@ -22,9 +28,32 @@ const IS_INIT_AT: usize = 12;
 #[derive(Debug)]
 pub(super) struct Glance {
     path: PathBuf,
-    index: File,
-    device: u64,
-    inode: u64,
+    index: Arc<File>,
+    identity: Identity,
+}
+
+/// Device and inode. While an index is open, no other one gets its number.
+type Identity = (u64, u64);
+
+/// Every index that was opened, for the life of the process.
+static OPENED: Mutex<BTreeMap<Identity, Vec<Arc<File>>>> = Mutex::new(BTreeMap::new());
+
+/// The open index at `path`.
+fn opened(path: &Path) -> io::Result<(Identity, Arc<File>)> {
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let here = identity(&std::fs::metadata(path)?);
+    if let Some(index) = opened.get(&here).and_then(|all| all.first()) {
+        return Ok((here, Arc::clone(index)));
+    }
+    let index = Arc::new(File::open(path)?);
+    // Another one may have come to the path since, of which one is open already: this one is kept as well.
+    let found = index.metadata().map(|stat| identity(&stat));
+    opened.entry(*found.as_ref().unwrap_or(&here)).or_default().push(Arc::clone(&index));
+    found.map(|found| (found, index))
+}
+
+fn identity(stat: &Metadata) -> Identity {
+    (stat.dev(), stat.ino())
 }
 
 /// What the head was, whole: equal heads have no commit between them.
@@ -42,24 +71,19 @@ impl Glance {
         let mut path: OsString = database.as_os_str().to_owned();
         path.push("-shm");
         let path = PathBuf::from(path);
-        let index = File::open(&path).ok()?;
-        let stat = index.metadata().ok()?;
-        Some(Self { path, index, device: stat.dev(), inode: stat.ino() })
+        let (identity, index) = opened(&path).ok()?;
+        Some(Self { path, index, identity })
     }
 
     /// The head as it is now; `None` while it is being written, or if the index is no longer the one at its path.
     pub(super) fn head(&self) -> Option<Head> {
         let stat = std::fs::metadata(&self.path).ok()?;
-        if !self.is(&stat) {
+        if identity(&stat) != self.identity {
             return None;
         }
         let (first, second) = self.copies().ok()?;
         // A writer changes the second copy first: two that are equal are of one commit.
         (first == second && first.get(IS_INIT_AT) == Some(&1)).then_some(Head(first))
-    }
-
-    fn is(&self, stat: &Metadata) -> bool {
-        (stat.dev(), stat.ino()) == (self.device, self.inode)
     }
 
     fn copies(&self) -> io::Result<([u8; COPY_BYTES], [u8; COPY_BYTES])> {
@@ -81,15 +105,38 @@ mod tests {
         sqlx::raw_sql(sql).execute(connection).await.unwrap();
     }
 
-    async fn opened(path: &Path) -> SqliteConnection {
+    async fn opened_at(path: &Path) -> SqliteConnection {
         SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
+    }
+
+    /// How many locks this process holds on the file, by what the kernel says.
+    fn locks_on(path: &Path) -> usize {
+        let of = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        let own = format!(" {} ", std::process::id());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|line| line.contains("POSIX") && line.contains(&of) && line.contains(&own)).count()
+    }
+
+    #[tokio::test]
+    async fn looking_at_the_index_takes_no_lock_of_sqlite_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let mut writer = opened_at(&path).await;
+        run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE one (version integer)").await;
+        let shm = folder.path().join("app.db-shm");
+        let held = locks_on(&shm);
+        assert!(held > 0, "an open connection says so by a lock");
+        for _ in 0..3 {
+            assert!(Glance::open(&path).unwrap().head().is_some());
+            assert_eq!(locks_on(&shm), held, "a glance that is over");
+        }
     }
 
     #[tokio::test]
     async fn the_head_moves_with_every_commit_and_with_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
-        let mut writer = opened(&path).await;
+        let mut writer = opened_at(&path).await;
         run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE one (version integer); INSERT INTO one VALUES (0)")
             .await;
         let glance = Glance::open(&path).unwrap();
@@ -114,7 +161,7 @@ mod tests {
     async fn there_is_no_head_where_nothing_can_be_told_by_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
-        let mut writer = opened(&path).await;
+        let mut writer = opened_at(&path).await;
         run(&mut writer, "PRAGMA journal_mode = DELETE; CREATE TABLE one (version integer)").await;
         assert!(Glance::open(&path).is_none(), "no WAL, no index");
         run(&mut writer, "PRAGMA journal_mode = WAL; INSERT INTO one VALUES (0)").await;

@@ -176,7 +176,7 @@ async fn a_notice_leaves_by_https_signed_and_is_not_sent_again_once_it_is_taken(
     let sidecar = Sidecar::prepared(&world.url(Source::App), &world.url(Source::Store));
     let text = fs::read_to_string(sidecar.config_file()).unwrap();
     let notify = format!(
-        "grants:\n  notify_url: \"https://localhost:{}/hook\"\n  notify_secret: \"whsec_{}\"\n  notify_ca_file: \"{}\"\naudit:",
+        "grants:\n  notify_url: \"https://localhost:{}/hook\"\n  notify_secret: \"whsec_{}\"\n  notify_pseudonym_key: \"0123456789abcdef0123456789abcdef\"\n  notify_ca_file: \"{}\"\naudit:",
         listener.local_addr().unwrap().port(),
         STANDARD.encode(key),
         tls("authority.pem").display(),

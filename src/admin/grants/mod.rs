@@ -10,7 +10,6 @@ mod steps;
 mod view;
 
 pub use ask::{AskGrant, Occurred};
-pub use list::{Listed, PAGE_MAX, Page};
 pub use steps::{Approve, End, Extend, Reject, Revoke, Step};
 pub use view::{GrantView, ReviewGist};
 

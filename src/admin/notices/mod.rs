@@ -66,7 +66,7 @@ impl fmt::Debug for Notices {
 }
 
 impl Notices {
-    /// `key` makes the pseudonyms, `link` stands before the path of a review.
+    /// `key` makes the pseudonyms and is nobody else's, `link` stands before the path of a review.
     pub fn new(key: Vec<u8>, link: &str) -> Self {
         Self { key, link: link.trim_end_matches('/').to_owned() }
     }

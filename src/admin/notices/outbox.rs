@@ -21,10 +21,14 @@ const NEXT: Sql = Sql {
                ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
 };
 /// Those of a tenant that are due by now go together, and stay together at each try.
-const GATHER: Sql = Sql::both(
-    "UPDATE outbox SET batch = $1 WHERE id IN (SELECT id FROM outbox WHERE tenant_id = $2 AND kind = 'digest' \
-     AND batch IS NULL AND sent_at IS NULL AND next_try_at <= $3 ORDER BY written_at, id LIMIT 500)",
-);
+const GATHER: Sql = Sql {
+    sqlite: "UPDATE outbox SET batch = $1 WHERE id IN (SELECT id FROM outbox WHERE tenant_id = $2 AND kind = 'digest' \
+             AND batch IS NULL AND sent_at IS NULL AND next_try_at <= $3 ORDER BY written_at, id LIMIT 500)",
+    // Two that gather at once, each holding its first row, would wait for each other.
+    postgres: "UPDATE outbox SET batch = $1 WHERE id IN (SELECT id FROM outbox WHERE tenant_id = $2 AND kind = 'digest' \
+               AND batch IS NULL AND sent_at IS NULL AND next_try_at <= $3 ORDER BY written_at, id LIMIT 500 \
+               FOR UPDATE SKIP LOCKED)",
+};
 const OF_MESSAGE: Sql =
     Sql::both("SELECT about, written_at FROM outbox WHERE id = $1 OR batch = $1 ORDER BY written_at, id LIMIT 1000");
 const AGAIN: Sql = Sql::both(

@@ -3,9 +3,10 @@
 use super::{ReviewView, rows};
 use crate::{
     admin::{
-        Actor, Admin, cursor,
+        Actor, Admin,
         error::AdminError,
-        grants::{self, Listed, Lock, Page},
+        grants::{self, Lock},
+        page::{Filling, Listed, Page},
     },
     domain::{
         Timestamp,
@@ -37,38 +38,40 @@ impl Admin {
             return Err(AdminError::Malformed { path: "state", expected });
         }
         self.ask_to_see(actor, tenant).await?;
-        let after = cursor::read(page.cursor.as_deref())?;
-        let limit = page.limit();
-        let values = [
-            Value::from(tenant),
-            Value::from(after.id()),
-            Value::from(after.at()),
-            Value::from(wanted),
-            Value::from(limit),
-        ];
+        let mut filling = Filling::begin(page)?;
         let now = self.rooms.clock.now();
         let mut transaction = self.store()?.read().await?;
-        let found = transaction.rows(PAGE, &values).await?;
-        let found = found.iter().map(rows::stored).collect::<Result<Vec<_>, _>>()?;
-        let is_full = i64::try_from(found.len()).is_ok_and(|count| count >= limit);
-        let last = found.last().filter(|_| is_full);
-        let next = last.map(|stored| cursor::write(stored.review.due_at, &stored.review.id));
-        let mut items = Vec::with_capacity(found.len());
-        for stored in found {
-            let grant = grants::load(&mut transaction, &stored.review.grant_id, Lock::Not).await?;
-            items.extend(grant.map(|grant| ReviewView::of(stored, &grant, now)));
+        while filling.wants_more() {
+            let values = [
+                Value::from(tenant),
+                Value::from(filling.after().id()),
+                Value::from(filling.after().at()),
+                Value::from(wanted),
+                Value::from(filling.rows_at_once()),
+            ];
+            let found = transaction.rows(PAGE, &values).await?;
+            filling.read(found.len());
+            for row in &found {
+                let stored = rows::stored(row)?;
+                let (due_at, id) = (stored.review.due_at, stored.review.id.clone());
+                let grant = grants::load(&mut transaction, &stored.review.grant_id, Lock::Not).await?;
+                let view = grant.map(|grant| ReviewView::of(stored, &grant, now));
+                // Some close by themselves, which no row says.
+                let view = view.filter(|review| {
+                    let is_closed = *review.state == *ReviewState::Closed.as_str();
+                    match wanted {
+                        "open" => !is_closed,
+                        "closed" => is_closed,
+                        _ => true,
+                    }
+                });
+                if !filling.take(due_at, &id, view) {
+                    break;
+                }
+            }
         }
         transaction.commit().await?;
-        // Some close by themselves, which no row says.
-        items.retain(|review| {
-            let is_closed = *review.state == *ReviewState::Closed.as_str();
-            match wanted {
-                "open" => !is_closed,
-                "closed" => is_closed,
-                _ => true,
-            }
-        });
-        Ok(Listed { items, next })
+        Ok(filling.listed())
     }
 }
 

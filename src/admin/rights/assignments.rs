@@ -12,7 +12,8 @@ use crate::{
     admin::{
         Actor, Admin, Done, Once, Permitted, Plea, Version,
         error::AdminError,
-        grants::{Listed, Page, hidden, some_at},
+        grants::{hidden, some_at},
+        page::{Listed, Page},
     },
     domain::{
         Reason, Timestamp,

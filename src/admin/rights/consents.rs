@@ -10,7 +10,8 @@ use crate::{
     admin::{
         Actor, Admin, Done, Once, Plea, Version,
         error::AdminError,
-        grants::{Listed, Page, hidden, some_at},
+        grants::{hidden, some_at},
+        page::{Listed, Page},
     },
     domain::{Reason, Timestamp, consent::Consent},
     store::{Sql, StoreError, StoredRow, Value},

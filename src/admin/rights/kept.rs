@@ -9,9 +9,8 @@ use crate::{
     admin::{
         Admin, Change, Done, Moment, Once, Permitted, Told, Version,
         change::About,
-        cursor,
         error::AdminError,
-        grants::{Listed, Page},
+        page::{Filling, Listed, Page},
     },
     domain::{Reason, RecordKind, Timestamp},
     store::{Sql, StoreError, StoredRow, Transaction, Value},
@@ -244,31 +243,34 @@ impl Admin {
         View::of(row, self.rooms.clock.now())
     }
 
-    /// The rows of `tenant`, by id. `user` and `client` of the page narrow them; `state` filters what stands in no row, so that
-    /// a page may hold fewer and still lead on.
+    /// The rows of `tenant`, by id. `user` and `client` of the page narrow them; `state`, which stands in no row, is judged
+    /// row by row until the page is full. A page that looked through very many rows may hold fewer and still lead on.
     pub(super) async fn kept_page<K: Kept>(&self, tenant: &str, page: &Page) -> Result<Listed<View<K>>, AdminError> {
-        let after = cursor::read(page.cursor.as_deref())?;
-        let limit = page.limit();
-        let values = [
-            Value::from(tenant),
-            Value::from(after.id()),
-            Value::from(page.user.as_deref().unwrap_or_default()),
-            Value::from(page.client.as_deref().unwrap_or_default()),
-            Value::from(limit),
-        ];
+        let mut filling = Filling::begin(page)?;
         let mut transaction = self.store()?.read().await?;
-        let found = transaction.rows(K::SQL.page, &values).await?;
-        let mut items = Vec::with_capacity(found.len());
-        for row in &found {
-            let mut row = K::read(row)?;
-            row.fill(&mut transaction).await?;
-            items.push(self.kept_shown(row));
+        while filling.wants_more() {
+            let values = [
+                Value::from(tenant),
+                Value::from(filling.after().id()),
+                Value::from(page.user.as_deref().unwrap_or_default()),
+                Value::from(page.client.as_deref().unwrap_or_default()),
+                Value::from(filling.rows_at_once()),
+            ];
+            let found = transaction.rows(K::SQL.page, &values).await?;
+            filling.read(found.len());
+            for row in &found {
+                let mut row = K::read(row)?;
+                row.fill(&mut transaction).await?;
+                let id = Arc::clone(row.id());
+                let view = self.kept_shown(row);
+                let is_it = page.state.as_deref().is_none_or(|state| *view.state == *state);
+                if !filling.take(Timestamp::UNIX_EPOCH, &id, is_it.then_some(view)) {
+                    break;
+                }
+            }
         }
         transaction.commit().await?;
-        let is_full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);
-        let next = items.last().filter(|_| is_full).map(|view| cursor::write(Timestamp::UNIX_EPOCH, view.row.id()));
-        items.retain(|view| page.state.as_deref().is_none_or(|state| *view.state == *state));
-        Ok(Listed { items, next })
+        Ok(filling.listed())
     }
 }
 

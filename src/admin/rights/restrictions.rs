@@ -10,7 +10,8 @@ use crate::{
     admin::{
         Actor, Admin, Done, Once, Plea, Version,
         error::AdminError,
-        grants::{Listed, Page, hidden},
+        grants::hidden,
+        page::{Listed, Page},
     },
     domain::{Reason, Timestamp, restriction::Restriction},
     store::{Sql, StoreError, StoredRow, Value},

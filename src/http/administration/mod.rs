@@ -27,7 +27,7 @@ use super::{
     paths,
     serve::Answer,
 };
-use crate::admin::{Actor, Admin, Once, Version, grants::Page};
+use crate::admin::{Actor, Admin, Once, Version, page::Page};
 
 pub(super) use self::{
     assignments::{CODES_MAX, REASON_CHARS_MAX},

@@ -1,7 +1,7 @@
 //! The query of a list: `?state=open&limit=20&cursor=…`, each word once.
 
 use crate::{
-    admin::grants::{PAGE_MAX, Page},
+    admin::page::{PAGE_MAX, Page},
     http::error::{ApiError, Code},
 };
 

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 
 use super::shapes::{Shape, from_to, instant, named, one_of, text, word};
 use crate::{
-    admin::grants::PAGE_MAX,
+    admin::page::PAGE_MAX,
     audit::query::{PAGE_MAX as RECORDS_MAX, Query, WORD_BYTES_MAX},
 };
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use chaperone::{
     admin::{
         Actor, Admin, AdminError, Once, Version,
-        grants::{Approve, AskGrant, End, Extend, GrantView, Occurred, Page, Revoke},
+        grants::{Approve, AskGrant, End, Extend, GrantView, Occurred, Revoke},
+        page::Page,
     },
     audit::{self, Filter},
     domain::{Api, CallerName, EntityRef, Request, grant::Illegal, mapping::Source, request::Caller},

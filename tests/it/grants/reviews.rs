@@ -3,7 +3,8 @@
 use chaperone::{
     admin::{
         Actor, AdminError,
-        grants::{End, Page},
+        grants::End,
+        page::Page,
         reviews::{ReviewStep, ReviewView},
     },
     domain::{

@@ -3,7 +3,7 @@
 use chaperone::{
     admin::{
         AdminError, Version,
-        grants::Page,
+        page::Page,
         rights::{AskAssignment, EndAssignment, MoveWindow, Until, View},
     },
     domain::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chaperone::{
     admin::{
         AdminError,
-        grants::Page,
+        page::Page,
         rights::{AskConsent, AskRestriction, AskTicket, RestrictionStep, TicketStep},
     },
     domain::ticket::InScope,

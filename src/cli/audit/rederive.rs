@@ -1,14 +1,12 @@
 //! `chaperone audit rederive`: past decisions, made again of what was kept of them.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::ValueEnum;
 use serde_json::json;
 
 use super::{
+    encryption::EncryptionArgs,
     filters::FilterArgs,
     folder,
     query::{unread, whole},
@@ -58,6 +56,8 @@ pub(in crate::cli) struct Args {
     #[arg(short, long, value_enum, default_value_t)]
     output: ReportFormat,
     #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -91,7 +91,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let unreadable = |error: std::io::Error| Failure::of(Exit::CannotRun, &error).at(dir.display().to_string());
     let rederiver = Rederiver::open(&dir).map_err(unreadable)?;
     let is_empty = rederiver.is_empty();
-    let tally = derive(rederiver, &dir, query, args.limit.unwrap_or(u64::MAX))?;
+    let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
+    let records = FolderRecords::once(&dir).opened_with(keys);
+    let tally = derive(rederiver, &records, query, args.limit.unwrap_or(u64::MAX))?;
     if is_empty && tally.decisions > tally.without_facts {
         return Err(Failure::new(Exit::CannotRun, "nothing is kept of the decisions of this trail")
             .at(dir.display().to_string())
@@ -105,8 +107,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     verdict(&tally)
 }
 
-fn derive(mut rederiver: Rederiver, dir: &Path, query: Query, limit: u64) -> Result<Tally, Failure> {
-    let mut run = FolderRecords::once(dir).run(query, None).map_err(|error| unread(&error))?;
+fn derive(mut rederiver: Rederiver, records: &FolderRecords, query: Query, limit: u64) -> Result<Tally, Failure> {
+    let mut run = records.run(query, None).map_err(|error| unread(&error))?;
     let mut tally = Tally::default();
     while tally.decisions < limit
         && let Some(found) = run.next_found().map_err(|error| unread(&error))?

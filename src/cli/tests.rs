@@ -65,3 +65,13 @@ fn exit_codes_are_those_of_the_contract() {
         assert_eq!(exit.code(), code, "{exit:?}");
     }
 }
+
+#[test]
+fn a_default_that_the_help_adds_by_itself_is_not_said_twice() {
+    for command in every_command() {
+        for argument in command.get_arguments().filter(|argument| !argument.get_default_values().is_empty()) {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.contains("[default"), "{} --{}: {help}", command.get_name(), argument.get_id());
+        }
+    }
+}

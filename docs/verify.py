@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Verifies a trail by its published format alone (reference/trail.md): none of Chaperone's code is used.
 
-usage: verify.py FOLDER [--key VKEY]... [--checkpoints FOLDER]         needs Python 3.9 and `cryptography`
+usage: verify.py FOLDER [--key VKEY|FILE]... [--checkpoints FOLDER]    needs Python 3.9 and `cryptography`
 Encrypted records are verified as they are stored: no key to them is needed, and none is read.
 Prints a line for each writer, or WRITER/SEQ of the first bad record (of its frame's first one) and why: exit code 6.
 """
 import argparse, base64, hashlib, json, pathlib, re, struct, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+VKEY = "[^+\\s]+\\+[0-9a-f]{8}\\+[A-Za-z0-9+/=]+"
 
 class Bad(Exception): pass  # (the first record of a writer that cannot be relied on, why)
 
@@ -32,6 +34,11 @@ class Tree:  # RFC 6962, as the roots of the perfect subtrees, the largest first
         root = self.nodes[-1] if self.nodes else sha()
         for left in self.nodes[-2::-1]: root = sha(b"\1", left, root)
         return root
+
+def vkeys(text):  # one key, or those of a file, one a line
+    lines = [text] if re.fullmatch(VKEY, text) else pathlib.Path(text).read_text().split() if pathlib.Path(text).is_file() else []
+    if not lines or not all(re.fullmatch(VKEY, line) for line in lines): sys.exit("--key: neither a VKEY nor a file of them")
+    return [line.split("+", 2) for line in lines]
 
 def checkpoint(note, keys):  # (writer, size, root, whether one of the keys signed it)
     text, lines = note.decode().split("\n\n")
@@ -125,7 +132,9 @@ class Writer:
                 f = frame(stored, beyond)
                 if f and f["n"] > here[0]: self.durable = max(self.durable, f["synced"])
         if at is None and (said or self.claims): raise Bad(1, "nothing of it can be read")
-        if at is None: return print(f"{self.name}: it died before it had any record")
+        if at is None:
+            self.says = "it died before it had any record"
+            return
         if damage and self.sealed or self.durable > at[0]: raise damage or Bad(at[1] + 1, "frames that had been on disk are gone")
         end = (*at, self.sealed, last[0], len(last[1]), sha(last[1]) if last[1] else None, False)
         if said and end != (said["frame"], said["seq"], un64(said["chain"]), said["clean"], said["segment"], said["tail_bytes"],
@@ -133,7 +142,7 @@ class Writer:
             raise damage or Bad(at[1] + 1, "the end is not the one that the next writer found")
         if max(self.claims, default=0) > at[1]: raise Bad(at[1] + 1, f"a checkpoint outside knows of {max(self.claims)} records")
         if 0 in self.claims: raise Bad(self.signed + 1 if self.keys else self.agreed + 1, f"a checkpoint outside: {self.claims[0][0][1]}")
-        print(f"{self.name}: {at[1]} records whole, {self.signed} signed", end="\n" if self.sealed or said else ", its end is open\n")
+        self.says = f"{at[1]} records whole, {{}} signed" + ("" if self.sealed or said else ", its end is open")
 
     def begin(self, number, h, here):  # the first segment that is here: a writer's first, or what follows its stub
         if not self.stub and (number != 1 or here[:2] != (0, 0)): raise Bad(1, "the segments before it are missing")
@@ -177,7 +186,7 @@ def alone(s, said, claims, known):  # a writer of whom only its stub is left
 
 def verify(args):
     keys, found, claims, writers, stubs = {}, {}, {}, {}, {}
-    for name, _, public in (key.split("+", 2) for key in args.key):
+    for name, _, public in (key for text in args.key for key in vkeys(text)):
         keys[name, sha(name.encode(), b"\n", un64(public))[:4]] = Ed25519PublicKey.from_public_bytes(un64(public)[1:])
     for path in args.folder.glob("*.trail"):
         named = re.fullmatch(r"([0-9a-f-]{36})\.(\d{6,})\.trail", path.name)
@@ -211,6 +220,7 @@ def verify(args):
             before = writers[w.prev["writer"]]
             try: before.agree(*w.about, "the checkpoint by the next writer")
             except Bad as bad: return before.name, *bad.args
+    for w in order: print(f"{w.name}: {w.says.format(w.signed)}")  # only now: the next writer may have signed for it
     gone = sorted(set(claims) - known)
     if gone: return gone[0], 1, "a checkpoint outside knows of it, and nothing of it is here"
     if keys and not any(w.signed for w in order): return "", 0, "none of the keys signed anything"

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, after, body, cell, id},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -13,48 +13,41 @@ use super::{
 use crate::domain::assignment::Scope;
 
 const PATH: &str = "/admin/v1/assignments";
-const SHOWN: [&str; 11] = [
-    "assignment_id",
-    "state",
-    "user",
-    "client",
-    "scope",
-    "from",
-    "to",
-    "assigned_by",
-    "ended_at",
-    "ended_by",
-    "version",
-];
+const SHOWN: Shown<'_> = Shown {
+    words: &[
+        "assignment_id",
+        "state",
+        "user",
+        "client",
+        "scope",
+        "from",
+        "to",
+        "assigned_by",
+        "ended_at",
+        "ended_by",
+        "version",
+    ],
+    unsaid: &[("to", "without an end")],
+};
 
-const AFTER: &str = after!(
-    "assign add --user ana --client C4 --as sid --session s --url http://x --token-file t",
-    "assign list --client C4 --as sid --session tenant=T1 --url http://x --token-file t",
-    "done"
-);
+const AFTER: &str = after!("assign add --user ana --client C4 --as sid", "assign list --client C4 --as sid", "done");
 const AFTER_ADD: &str = after!(
-    "assign add --user ana --client C4 --as sid --session s --url http://x --token-file t",
-    "assign add --user a --client C --open-ended --as sid --session s --url u --token-file t",
+    "assign add --user ana --client C4 --as sid",
+    "assign add --user ana --client C4 --open-ended --as sid",
     "assigned, in force for the next decision; the assignment is printed"
 );
-const AFTER_LIST: &str = after!(
-    "assign list --as sid --session tenant=T1 --url http://[::1]:8381 --token-file t",
-    "assign list --client C4 --state active --as sid --session s --url u --token-file t",
-    "the assignments are printed"
-);
-const AFTER_SHOW: &str = after!(
-    "assign show A1 --as sid --session tenant=T1 --url http://[::1]:8381 --token-file t",
-    "assign show A1 -o json --as sid --session tenant=T1 --url http://x --token-file t",
-    "the assignment is printed"
-);
+const AFTER_LIST: &str =
+    after!("assign list --as sid", "assign list --client C4 --state active --as sid", "the assignments are printed");
+const AFTER_SHOW: &str =
+    after!("assign show A1 --as sid", "assign show A1 -o json --as sid", "the assignment is printed");
 const AFTER_WINDOW: &str = after!(
-    "assign window A1 --until-date 2026-07-31 --as sid --session s --url u --token-file t",
-    "assign window A1 --open-ended --as sid --session s --url http://x --token-file t",
+    "assign window A1 --until-date 2026-07-31 --as sid",
+    "assign window A1 --open-ended --as sid",
     "the window is moved; the assignment is printed"
 );
 const AFTER_END: &str = after!(
-    "assign end A1 --as sid --session mfa=true --url http://[::1]:8381 --token-file t",
-    "assign end A1 --reason \"left\" --as sid --session s --url http://x --token-file t",
+    "assign end A1 --as sid",
+    "assign end A1 --reason \"left\" --as sid",
     "it is over for the next decision; the assignment is printed"
 );
 
@@ -109,7 +102,7 @@ struct AddArgs {
 /// From when, and until when; what is not said stays, or begins now and has no end.
 #[derive(Clone, Debug, clap::Args)]
 struct Window {
-    /// From when on [default: now]
+    /// From when on [default: now; of a window that is moved: as it was]
     #[arg(long, value_name = "INSTANT")]
     from: Option<String>,
     /// Until when
@@ -188,6 +181,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
             args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
         }
         AssignCommand::Window(args) => {
+            args.window.must_say_something()?;
             post(&format!("{PATH}/{}/window", args.id), body(args.window.members()), &args.person)
         }
         AssignCommand::End(args) => {
@@ -229,6 +223,15 @@ impl AddArgs {
 }
 
 impl Window {
+    /// What a window is moved to has to be said, in this command's own words.
+    fn must_say_something(&self) -> Result<(), Failure> {
+        if self.members().iter().any(|(_, said)| said.is_some()) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Usage, "nothing says where the window is moved to")
+            .next("give --to INSTANT, --until-date DATE, --open-ended or --from INSTANT"))
+    }
+
     fn members(&self) -> [(&'static str, Option<Json>); 4] {
         [
             ("from", self.from.as_deref().map(Json::from)),

@@ -12,21 +12,24 @@ use super::{
     exit::Exit,
     failure::Failure,
     output::{print, say},
-    remote,
+    remote, session,
 };
 
 /// A sidecar answers in milliseconds; more than this is an outage.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What stands under the help of a command that makes one call: two examples, and its exit codes.
+/// What stands under the help of a command that makes one call as an administrator: two examples, to which a whole
+/// session is added, and its exit codes.
 macro_rules! after {
     ($one:literal, $two:literal, $done:literal) => {
         concat!(
             "Examples:\n  chaperone ",
             $one,
-            "\n  chaperone ",
+            " --url http://127.0.0.1:8381 \\\n    --session mfa=true,idle_seconds=5,age_seconds=60,tenant=T1 \
+             --token-file admin-token\n  chaperone ",
             $two,
-            "\n\nExit codes:\n  0  ",
+            " --url http://127.0.0.1:8381 \\\n    --session mfa=true,idle_seconds=5,age_seconds=60,tenant=T1 \
+             --token-file admin-token\n\nExit codes:\n  0  ",
             $done,
             "\n  1  could not run, or it was refused\n  2  wrong usage"
         )
@@ -63,8 +66,8 @@ pub(super) struct PersonArgs {
     /// Who the administrator is, by id
     #[arg(long = "as", value_name = "ID")]
     person: String,
-    /// Their session, as `mfa=true,age_seconds=60,idle_seconds=5,tenant=T1`
-    #[arg(long, value_name = "PAIRS")]
+    /// Their session, as `mfa=true,idle_seconds=5,age_seconds=60,tenant=T1`; what is not said counts against it
+    #[arg(long, value_name = "PAIRS", value_parser = session::typed)]
     session: String,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]
@@ -89,6 +92,14 @@ pub(super) struct Listing<'a> {
     pub(super) row: fn(&Json) -> String,
     /// What is said where there is none.
     pub(super) none: &'a str,
+}
+
+/// Which words of an answer a person reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) words: &'a [&'a str],
+    /// What it means that one of them is not said: without it, it is left out.
+    pub(super) unsaid: &'a [(&'a str, &'a str)],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -123,7 +134,7 @@ impl PersonArgs {
     }
 
     /// Makes a call about one thing, and prints what it is then: these words of it, or all as JSON.
-    pub(super) fn show(&self, context: &Context<'_>, call: Call<'_>, shown: &[&str]) -> Result<Exit, Failure> {
+    pub(super) fn show(&self, context: &Context<'_>, call: Call<'_>, shown: &Shown<'_>) -> Result<Exit, Failure> {
         let answer = context.block_on(self.call(call))??;
         print(match self.output {
             Format::Pretty => lines(&answer, shown),
@@ -201,7 +212,7 @@ async fn send(
     place: &str,
 ) -> Result<Json, Failure> {
     let failed = |error: &dyn std::error::Error| {
-        Failure::of(Exit::CannotRun, error).at(place).next("is it running? `chaperone healthcheck` asks it")
+        Failure::of(Exit::CannotRun, error).at(place).next(remote::is_it_running(socket))
     };
     let client = remote::client(socket, ANSWER_WITHIN).map_err(|error| failed(&error))?;
     let is_change = call.method != Method::GET;
@@ -230,9 +241,13 @@ async fn send(
     }
     let word = |key: &str| answer.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
     let reason = Some(word("reason")).filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
-    Err(Failure::new(Exit::CannotRun, format!("the sidecar answered {status}{}", reason.unwrap_or_default()))
+    let failure = Failure::new(Exit::CannotRun, format!("the sidecar answered {status}{}", reason.unwrap_or_default()))
         .at(place)
-        .because(format!("{}: {}", word("title"), word("detail"))))
+        .because(format!("{}: {}", word("title"), word("detail")));
+    Err(match session::hint(&word("reason")) {
+        Some(hint) => failure.next(hint),
+        None => failure,
+    })
 }
 
 fn key() -> Result<String, Failure> {
@@ -243,13 +258,16 @@ fn key() -> Result<String, Failure> {
 }
 
 /// The words of an answer, one a line: the name and what it is.
-pub(super) fn lines(answer: &Json, names: &[&str]) -> String {
+pub(super) fn lines(answer: &Json, shown: &Shown<'_>) -> String {
     let mut text = String::new();
-    for name in names {
+    for name in shown.words {
         let shown = match answer.get(*name) {
-            None | Some(Json::Null) => continue,
             Some(Json::String(word)) => word.clone(),
-            Some(Json::Array(words)) => words.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(" "),
+            Some(Json::Array(items)) if !items.is_empty() => several(items),
+            None | Some(Json::Null | Json::Array(_)) => {
+                let Some((_, means)) = shown.unsaid.iter().find(|(word, _)| word == name) else { continue };
+                (*means).to_owned()
+            }
             Some(other) => other.to_string(),
         };
         if !text.is_empty() {
@@ -260,6 +278,24 @@ pub(super) fn lines(answer: &Json, names: &[&str]) -> String {
     text
 }
 
+/// Words beside each other; records with their groups below each other, as `Note/N6=clin.note`.
+fn several(items: &[Json]) -> String {
+    let words = |item: &Json, between: &str| {
+        let words = item.as_array().map(Vec::as_slice).unwrap_or_default();
+        words.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(between)
+    };
+    if items.iter().any(Json::is_string) {
+        return words(&Json::from(items), " ");
+    }
+    let record = |item: &Json| {
+        let groups = item.get("fields").map(|groups| words(groups, ",")).unwrap_or_default();
+        let released = item.get("released_by").and_then(Json::as_str).map(|by| format!("  released by {by}"));
+        let (kind, of) = (cell(item, "/resource_type"), cell(item, "/resource_id"));
+        format!("{kind}/{of}={groups}{}", released.unwrap_or_default())
+    };
+    items.iter().map(record).collect::<Vec<_>>().join("\n               ")
+}
+
 /// The whole answer as JSON, its version in front.
 pub(super) fn json(answer: &Json) -> String {
     let mut whole = serde_json::Map::from_iter([("schema_version".to_owned(), Json::from(1))]);
@@ -267,4 +303,33 @@ pub(super) fn json(answer: &Json) -> String {
         whole.extend(answer.clone());
     }
     Json::Object(whole).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_answer_does_not_say_is_shown_as_what_it_means() {
+        let shown = Shown { words: &["id", "fields", "to", "by"], unsaid: &[("fields", "whole"), ("to", "no end")] };
+        let bare = json!({ "id": "R1", "fields": [], "to": null, "by": null });
+        assert_eq!(lines(&bare, &shown), "id             R1\nfields         whole\nto             no end");
+        let said = json!({ "fields": ["a", "b"], "to": "2026-03-10T15:00:00Z" });
+        assert_eq!(lines(&said, &shown), "fields         a b\nto             2026-03-10T15:00:00Z");
+    }
+
+    #[test]
+    fn records_are_shown_with_their_groups_one_a_line() {
+        let record = |id: &str, by: Option<&str>| {
+            let fields = ["clin.note", "clin.sens"];
+            json!({ "resource_type": "Note", "resource_id": id, "fields": fields, "released_by": by })
+        };
+        let answer = json!({ "scope": [record("N6", None), record("N5", Some("adm"))] });
+        assert_eq!(
+            lines(&answer, &Shown { words: &["scope"], unsaid: &[] }),
+            "scope          Note/N6=clin.note,clin.sens\n               Note/N5=clin.note,clin.sens  released by adm"
+        );
+    }
 }

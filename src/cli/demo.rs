@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{context::Context, exit::Exit, failure::Failure, output::say};
+use super::{context::Context, exit::Exit, failure::Failure, instant::instant, output::say};
 use crate::{
     app::{self, Listening, Start, demo::DemoFolder},
     clock::FrozenClock,
@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
     /// The instant at which the clock stands
-    #[arg(long, value_name = "INSTANT", default_value = "2026-03-10T15:00:00Z")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, default_value = "2026-03-10T15:00:00Z")]
     pub(super) at: Timestamp,
     /// Where callers ask; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8380")]

@@ -7,16 +7,18 @@ use http::Method;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    calls::{Call, Format, PlaceArgs, id, json, lines},
+    calls::{Call, Format, PlaceArgs, Shown, id, json, lines},
     context::Context,
     exit::Exit,
     failure::Failure,
     output::print,
+    session,
 };
 
 const AFTER: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt \\
+    --session mfa=true,idle_seconds=5,age_seconds=60 --socket pdp.sock
   chaperone grant end 019a8c5e-0f3c-7000-8000-000000000001 --socket /run/chaperone/pdp.sock
 
 Exit codes:
@@ -26,8 +28,10 @@ Exit codes:
 
 const AFTER_REQUEST: &str = "\
 Examples:
-  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt --socket s
-  chaperone grant request --for ana --client C4 --reason COVERING --why x --minutes 9 --socket s
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file why.txt \\
+    --session mfa=true,idle_seconds=5,age_seconds=60 --socket pdp.sock
+  chaperone grant request --for ana --client C4 --reason COVERING --why-file w --minutes 9 \\
+    --session mfa=true,idle_seconds=5,age_seconds=60 --socket pdp.sock
 
 Exit codes:
   0  granted, or waiting for an approval: the grant is printed
@@ -106,7 +110,7 @@ struct RequestArgs {
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u32>,
     /// The person's session, as `mfa=true,idle_seconds=5,age_seconds=60`; what is not said counts against it
-    #[arg(long, value_name = "PAIRS", value_parser = session)]
+    #[arg(long, value_name = "PAIRS", value_parser = session::pairs)]
     session: Option<Map<String, Json>>,
     /// To whom records of substance use go
     #[arg(long, value_name = "NAME", requires = "affiliation")]
@@ -169,8 +173,10 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     };
     let (method, path, body) = call;
     let answer = context.block_on(place.call(Call { method, path: &path, body }))??;
-    const SHOWN: [&str; 8] =
-        ["grant_id", "state", "user", "client", "reason_code", "expires_at", "approve_by", "fields"];
+    const SHOWN: Shown<'_> = Shown {
+        words: &["grant_id", "state", "user", "client", "reason_code", "expires_at", "approve_by", "fields"],
+        unsaid: &[],
+    };
     print(match place.output {
         Format::Pretty => lines(&answer, &SHOWN),
         Format::Json => json(&answer),
@@ -212,14 +218,4 @@ fn put(body: &mut Json, name: &str, value: Option<Json>) {
     if let (Json::Object(body), Some(value)) = (body, value) {
         body.insert(name.to_owned(), value);
     }
-}
-
-fn session(text: &str) -> Result<Map<String, Json>, String> {
-    let mut session = Map::new();
-    for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').ok_or("pairs, as `mfa=true,idle_seconds=5,age_seconds=60`")?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_word| Json::from(value));
-        session.insert(key.trim().to_owned(), value);
-    }
-    Ok(session)
 }

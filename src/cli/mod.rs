@@ -20,6 +20,7 @@ mod explain;
 mod failure;
 mod grant;
 mod healthcheck;
+mod instant;
 mod man;
 mod output;
 mod question;
@@ -27,6 +28,7 @@ mod remote;
 mod restrict;
 mod review;
 mod serve;
+mod session;
 mod simulate;
 mod test;
 #[cfg(test)]

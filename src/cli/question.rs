@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::{context::ConfigArgs, exit::Exit, failure::Failure};
+use super::{context::ConfigArgs, exit::Exit, failure::Failure, instant::instant};
 use crate::{
     clock::{SystemClock, new_id},
     domain::{Api, EntityRef, Mode, Request, request::Caller},
@@ -51,7 +51,7 @@ pub(super) struct QuestionArgs {
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(super) token_file: Option<PathBuf>,
     /// Decide offline as of this instant [default: now]
-    #[arg(long, value_name = "INSTANT", conflicts_with_all = ["url", "socket"])]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with_all = ["url", "socket"])]
     pub(super) at: Option<Timestamp>,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]

@@ -22,7 +22,7 @@ pub(super) async fn ask(args: &QuestionArgs, body: Map<String, Json>) -> Result<
         (None, None) => String::new(),
     };
     let failed = |error: &dyn std::error::Error| {
-        Failure::of(Exit::CannotRun, error).at(place.clone()).next("is it running? `chaperone healthcheck` asks it")
+        Failure::of(Exit::CannotRun, error).at(place.clone()).next(is_it_running(args.socket.as_ref()))
     };
     let url = args.url.as_deref().map_or("http://localhost", |url| url.trim_end_matches('/'));
     let client = client(args.socket.as_ref(), ANSWER_WITHIN).map_err(|error| failed(&error))?;
@@ -40,11 +40,26 @@ pub(super) async fn ask(args: &QuestionArgs, body: Map<String, Json>) -> Result<
         return Ok(answer);
     }
     let word = |key: &str| answer.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
-    Err(Failure::new(Exit::CannotRun, format!("the sidecar answered {status}")).at(place.clone()).because(format!(
-        "{}: {}",
-        word("title"),
-        word("detail")
-    )))
+    let failure = Failure::new(Exit::CannotRun, format!("the sidecar answered {status}"))
+        .at(place.clone())
+        .because(format!("{}: {}", word("title"), word("detail")));
+    if status != reqwest::StatusCode::UNAUTHORIZED {
+        return Err(failure);
+    }
+    Err(failure.next(match args.token_file {
+        Some(_) => "--token-file must hold the token of a caller that is configured",
+        None => "name the file that holds the caller's token: --token-file FILE",
+    }))
+}
+
+/// What to do about a sidecar that does not answer there.
+pub(super) fn is_it_running(socket: Option<&PathBuf>) -> String {
+    match socket {
+        Some(socket) => {
+            format!("is it running? `chaperone healthcheck --socket {}` asks it", socket.display())
+        }
+        None => "is it running, and is this its address? `chaperone healthcheck` asks its health listener".to_owned(),
+    }
 }
 
 /// A client of the URL that is asked, or of the socket.

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, after, body, cell, id, record},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -13,54 +13,50 @@ use super::{
 use crate::domain::restriction::{ENDINGS, KINDS, TARGETS};
 
 const PATH: &str = "/admin/v1/restrictions";
-const SHOWN: [&str; 12] = [
-    "restriction_id",
-    "state",
-    "client",
-    "kind",
-    "target_type",
-    "target_id",
-    "resource_type",
-    "resource_id",
-    "fields",
-    "from",
-    "to",
-    "version",
-];
+const SHOWN: Shown<'_> = Shown {
+    words: &[
+        "restriction_id",
+        "state",
+        "client",
+        "kind",
+        "target_type",
+        "target_id",
+        "resource_type",
+        "resource_id",
+        "fields",
+        "from",
+        "to",
+        "version",
+    ],
+    unsaid: &[("fields", "whole record"), ("to", "without an end")],
+};
 
-const AFTER: &str = after!(
-    "restrict request --client C1 --target all --as pri --session s --url u --token-file t",
-    "restrict agree RS3 --as pri --session mfa=true --url http://[::1]:8381 --token-file t",
-    "done"
-);
+const AFTER: &str = after!("restrict request --client C1 --target all --as pri", "restrict agree RS3 --as pri", "done");
 const AFTER_REQUEST: &str = after!(
-    "restrict request --client C1 --target all --as pri --session s --url u --token-file t",
-    "restrict request --client C2 --target all --as pri --session s --url u --token-file t",
+    "restrict request --client C1 --target all --as pri",
+    "restrict request --client C2 --target all --as pri",
     "asked for, not yet in force; the restriction is printed"
 );
 const AFTER_LIST: &str = after!(
-    "restrict list --client C1 --as pri --session tenant=T1 --url http://x --token-file t",
-    "restrict list --client C1 --state agreed --as pri --session s --url u --token-file t",
+    "restrict list --client C1 --as pri",
+    "restrict list --client C1 --state agreed --as pri",
     "the restrictions of the client are printed"
 );
-const AFTER_SHOW: &str = after!(
-    "restrict show RS1 --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t",
-    "restrict show RS1 -o json --as pri --session tenant=T1 --url http://x --token-file t",
-    "the restriction is printed"
-);
+const AFTER_SHOW: &str =
+    after!("restrict show RS1 --as pri", "restrict show RS1 -o json --as pri", "the restriction is printed");
 const AFTER_AGREE: &str = after!(
-    "restrict agree RS3 --as pri --session mfa=true --url http://[::1]:8381 --token-file t",
-    "restrict agree RS3 -o json --as pri --session mfa=true --url http://x --token-file t",
+    "restrict agree RS3 --as pri",
+    "restrict agree RS3 -o json --as pri",
     "in force from its start on; the restriction is printed"
 );
 const AFTER_DECLINE: &str = after!(
-    "restrict decline RS3 --as pri --session mfa=true --url http://x --token-file t",
-    "restrict decline RS3 -o json --as pri --session mfa=true --url http://x --token-file t",
+    "restrict decline RS3 --as pri",
+    "restrict decline RS3 -o json --as pri",
     "never in force; the restriction is printed"
 );
 const AFTER_TERMINATE: &str = after!(
-    "restrict terminate RS1 request --as pri --session s --url http://x --token-file t",
-    "restrict terminate RS1 notice --as pri --session s --url http://x --token-file t",
+    "restrict terminate RS1 request --as pri",
+    "restrict terminate RS1 notice --as pri",
     "over, or after a notice kept for what was made before; the restriction is printed"
 );
 

@@ -5,41 +5,17 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, cell, id},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
 };
 
-const AFTER: &str = "\
-Examples:
-  chaperone review list --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
-  chaperone review decide RV3 justified --as pri --session mfa=true --url http://x --token-file t
-
-Exit codes:
-  0  done
-  1  could not run, or it was refused
-  2  wrong usage";
-
-const AFTER_LIST: &str = "\
-Examples:
-  chaperone review list --as pri --session tenant=T1 --url http://[::1]:8381 --token-file t
-  chaperone review list --state all --as pri --session tenant=T1 --url http://x --token-file t
-
-Exit codes:
-  0  the reviews are printed, those due first
-  1  could not run, or it was refused
-  2  wrong usage";
-
-const AFTER_DECIDE: &str = "\
-Examples:
-  chaperone review decide RV3 justified --as pri --session mfa=true --url http://x --token-file t
-  chaperone review decide RV0 fix_access --as pri --session mfa=true --url http://x --token-file t
-
-Exit codes:
-  0  the review is closed
-  1  could not run, or it was refused
-  2  wrong usage";
+const AFTER: &str = after!("review list --as pri", "review decide RV3 justified --as pri", "done");
+const AFTER_LIST: &str =
+    after!("review list --as pri", "review list --state all --as pri", "the reviews are printed, those due first");
+const AFTER_DECIDE: &str =
+    after!("review decide RV3 justified --as pri", "review decide RV0 fix_access --as pri", "the review is closed");
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -133,7 +109,9 @@ fn row(item: &Json) -> String {
 fn decide(args: &DecideArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let path = format!("/admin/v1/reviews/{}/decide", args.id);
     let body = Some(json!({ "disposition": word(&args.disposition) }));
-    const SHOWN: [&str; 7] =
-        ["review_id", "state", "disposition", "reviewer", "closed_at", "incident_id", "proposal_id"];
+    const SHOWN: Shown<'_> = Shown {
+        words: &["review_id", "state", "disposition", "reviewer", "closed_at", "incident_id", "proposal_id"],
+        unsaid: &[],
+    };
     args.person.show(context, Call { method: Method::POST, path: &path, body }, &SHOWN)
 }

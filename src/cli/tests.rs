@@ -38,6 +38,9 @@ fn the_examples_are_understood() {
     for mut command in every_command() {
         let help = command.render_help().to_string();
         let examples = help.split("Examples:\n").nth(1).unwrap().split("Exit codes:").next().unwrap();
+        assert!(examples.lines().all(|line| line.chars().count() < 100), "{examples}");
+        // A whole session goes on a line of its own.
+        let examples = examples.replace("\\\n", " ");
         for example in examples.lines().filter(|line| !line.trim().is_empty()) {
             let words = example.split("chaperone ").nth(1).unwrap().split(['>', '|', ')']).next().unwrap();
             let words = std::iter::once("chaperone").chain(words.split_whitespace());
@@ -60,5 +63,15 @@ fn exit_codes_are_those_of_the_contract() {
     ];
     for (exit, code) in exits {
         assert_eq!(exit.code(), code, "{exit:?}");
+    }
+}
+
+#[test]
+fn a_default_that_the_help_adds_by_itself_is_not_said_twice() {
+    for command in every_command() {
+        for argument in command.get_arguments().filter(|argument| !argument.get_default_values().is_empty()) {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.contains("[default"), "{} --{}: {help}", command.get_name(), argument.get_id());
+        }
     }
 }

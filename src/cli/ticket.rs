@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, after, body, cell, id, record},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -13,58 +13,54 @@ use super::{
 use crate::domain::ticket::SOURCES;
 
 const PATH: &str = "/admin/v1/tickets";
-const SHOWN: [&str; 11] = [
-    "ticket_id",
-    "state",
-    "source",
-    "engineer",
-    "phi_needed",
-    "opened_by",
-    "opened_at",
-    "expires_at",
-    "resolved_at",
-    "scope",
-    "version",
-];
+const SHOWN: Shown<'_> = Shown {
+    words: &[
+        "ticket_id",
+        "state",
+        "source",
+        "engineer",
+        "phi_needed",
+        "opened_by",
+        "opened_at",
+        "expires_at",
+        "resolved_at",
+        "scope",
+        "version",
+    ],
+    unsaid: &[("scope", "no record")],
+};
 
-const AFTER: &str = after!(
-    "ticket open --engineer eng --phi-needed --as adm --session s --url u --token-file t",
-    "ticket resolve TK1 --as adm --session mfa=true --url http://[::1]:8381 --token-file t",
-    "done"
-);
+const AFTER: &str = after!("ticket open --engineer eng --phi-needed --as adm", "ticket resolve TK1 --as adm", "done");
 const AFTER_OPEN: &str = after!(
-    "ticket open --engineer eng --phi-needed --as adm --session s --url u --token-file t",
-    "ticket open --engineer eng --source email --as adm --session s --url u --token-file t",
+    "ticket open --engineer eng --phi-needed --as adm",
+    "ticket open --engineer eng --source email --as adm",
     "open; the ticket is printed"
 );
 const AFTER_LIST: &str = after!(
-    "ticket list --as adm --session tenant=T1 --url http://[::1]:8381 --token-file t",
-    "ticket list --engineer eng --state open --as adm --session s --url u --token-file t",
+    "ticket list --as adm",
+    "ticket list --engineer eng --state open --as adm",
     "the tickets of the organization are printed"
 );
-const AFTER_SHOW: &str = after!(
-    "ticket show TK1 --as adm --session tenant=T1 --url http://[::1]:8381 --token-file t",
-    "ticket show TK1 -o json --as adm --session tenant=T1 --url http://x --token-file t",
-    "the ticket is printed"
-);
+const AFTER_SHOW: &str =
+    after!("ticket show TK1 --as adm", "ticket show TK1 -o json --as adm", "the ticket is printed");
 const AFTER_SCOPE: &str = after!(
-    "ticket scope TK1 --record Note/N6=clin.note --as adm --session s --url u --token-file t",
-    "ticket scope TK1 --record Note/N6=clin.sens --as adm --session s --url u --token-file t",
+    "ticket scope TK1 --record Note/N6=clin.note --as adm",
+    "ticket scope TK1 --record Note/N6=clin.sens --as adm",
     "the ticket covers that record too; the ticket is printed"
 );
 const AFTER_RELEASE: &str = after!(
-    "ticket release TK8 --record Note/N5 --as adm --session mfa=true --url u --token-file t",
-    "ticket release TK9 --record Note/N5 --as adm --session s --url u --token-file t",
+    "ticket release TK8 --record Note/N5 --as adm",
+    "ticket release TK9 --record Note/N5 --as adm",
     "the record is let go for this ticket; the ticket is printed"
 );
 const AFTER_RESOLVE: &str = after!(
-    "ticket resolve TK1 --as adm --session mfa=true --url http://[::1]:8381 --token-file t",
-    "ticket resolve TK1 -o json --as adm --session mfa=true --url http://x --token-file t",
+    "ticket resolve TK1 --as adm",
+    "ticket resolve TK1 -o json --as adm",
     "support sees nothing of it any more; the ticket is printed"
 );
 const AFTER_REOPEN: &str = after!(
-    "ticket reopen TK3 --as adm --session mfa=true --url http://[::1]:8381 --token-file t",
-    "ticket reopen TK3 -o json --as adm --session mfa=true --url http://x --token-file t",
+    "ticket reopen TK3 --as adm",
+    "ticket reopen TK3 -o json --as adm",
     "open until it would have been over by itself; the ticket is printed"
 );
 

@@ -240,9 +240,11 @@ impl From<QueryError> for ApiError {
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
-            AppendError::Full => {
-                Self::new(Code::TrailFull, "the queue of the trail is full; nothing was decided").caused_by(error)
-            }
+            AppendError::Full => Self::new(
+                Code::TrailFull,
+                "the trail has no room: the queue, the disk or `audit.quota_bytes`; nothing was decided",
+            )
+            .caused_by(error),
             AppendError::StoreAway => {
                 Self::new(Code::TrailFull, "the store of the trail does not answer, and this record must be in it")
                     .caused_by(error)

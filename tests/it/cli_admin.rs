@@ -63,6 +63,9 @@ fn an_assignment_is_made_listed_moved_and_ended_from_a_shell() {
     assert!(listed.code == Some(0) && listed.stdout.starts_with(id), "{}{}", listed.stdout, listed.stderr);
     let moved = desk.told("sid", &["assign", "window", id, "--open-ended"]);
     assert!(moved["to"].is_null(), "{moved}");
+    let shown = desk.ran("sid", &["assign", "show", id]);
+    assert!(shown.stdout.contains("\nto             without an end\n"), "{}{}", shown.stdout, shown.stderr);
+    desk.ran("sid", &["assign", "window", id]).says(2, &["--until-date DATE"]);
     let ended = desk.ran("sid", &["assign", "end", id, "--reason", "cover is over"]);
     assert!(ended.stdout.contains("state          ended"), "{}{}", ended.stdout, ended.stderr);
     assert!(!desk.reads("ana", "Client/C4", "clin.summary"));
@@ -97,6 +100,8 @@ fn a_restriction_is_asked_for_agreed_to_and_terminated_from_a_shell() {
     let ended = desk.told("pri", &["restrict", "terminate", id, "request"]);
     assert_eq!((ended["state"].as_str(), ended["ended_how"].as_str()), (Some("terminated"), Some("request")));
     assert!(desk.reads("ana", "Client/C1", "clin.summary"));
+    let whole = desk.ran("pri", &["restrict", "show", "RS1"]);
+    assert!(whole.stdout.contains("\nfields         whole record\n"), "{}{}", whole.stdout, whole.stderr);
     let declined = desk.told("pri", &["restrict", "decline", "RS3"]);
     assert_eq!(desk.told("pri", &["restrict", "show", "RS3"])["version"], declined["version"]);
     desk.ran("ana", &["restrict", "agree", "RS1"]).says(1, &["403"]);
@@ -118,6 +123,8 @@ fn a_ticket_is_opened_widened_released_resolved_and_reopened_from_a_shell() {
     assert!(desk.reads("eng3", "Note/N5", "clin.note"));
     let resolved = desk.ran("adm", &["ticket", "resolve", id]);
     assert!(resolved.stdout.contains("state          resolved"), "{}{}", resolved.stdout, resolved.stderr);
+    let scope = "\nscope          Note/N4=clin.note\n               Note/N5=clin.note  released by adm\n";
+    assert!(resolved.stdout.contains(scope), "{}", resolved.stdout);
     assert!(!desk.reads("eng3", "Note/N4", "clin.note"));
     assert_eq!(desk.told("adm", &["ticket", "reopen", id])["reopened_by"], "adm");
     let listed = desk.ran("adm", &["ticket", "list", "--engineer", "eng3", "--state", "open"]);

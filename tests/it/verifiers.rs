@@ -157,6 +157,18 @@ fn two_verifiers_that_share_no_code_agree_on_whole_and_on_damaged_trails() {
     for with in [With::Nothing, With::Key, With::KeyAndCheckpoints] {
         assert_eq!(house.agree_on("untouched", with), None);
     }
+    // The key as a file; the killed writer is signed for by the one after it.
+    let key_file = house.trail.with_file_name("key.vkey");
+    fs::write(&key_file, format!("{}\n", house.key)).unwrap();
+    let mut python = Command::new(python());
+    python.arg(root().join("docs/verify.py")).arg(&house.trail).arg("--key").arg(&key_file);
+    let said = String::from_utf8(python.output().unwrap().stdout).unwrap();
+    let counts = said.lines().map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<u32>>());
+    let counts: Vec<Vec<u32>> = counts.collect();
+    assert!(
+        counts.len() == 3 && counts.iter().all(|found| matches!(found[..], [all, signed] if all == signed)),
+        "{said}"
+    );
     let mut found = 0;
     for path in house.segments() {
         let original = fs::read(&path).unwrap();

@@ -18,6 +18,7 @@ use crate::{
         context::{ConfigArgs, Context},
         exit::Exit,
         failure::Failure,
+        instant::instant,
         output::{print_bytes, say},
         whole_file::WholeFile,
     },
@@ -64,15 +65,15 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
     /// When the accounting was asked for [default: now]
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     requested_at: Option<Timestamp>,
     /// When it is made: suspensions are judged by it [default: now]
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     generated_at: Option<Timestamp>,
     /// Only from this instant on; never more than six years
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     period_from: Option<Timestamp>,
-    /// The form [default: html]
+    /// The form
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
     /// For whom [default: html for the patient, json and csv for the house]
@@ -85,19 +86,19 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TITLE")]
     responsible: Option<String>,
     /// When an accounting was asked for before; repeat it for each
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     earlier_request: Vec<Timestamp>,
     /// What an accounting costs that is not the first in twelve months, as 12.50
     #[arg(long, value_name = "AMOUNT")]
     fee: Option<String>,
     /// When the client was told of the one extension
-    #[arg(long, value_name = "INSTANT", requires = "extension_reason")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "extension_reason")]
     extended_at: Option<Timestamp>,
     /// The reason that the client was given for it
     #[arg(long, value_name = "TEXT", requires = "extended_at")]
     extension_reason: Option<String>,
     /// When the accounting was handed over
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     fulfilled_at: Option<Timestamp>,
     /// List disclosures of substance use records with consent, of three years (42 CFR 2.25)
     #[arg(long)]

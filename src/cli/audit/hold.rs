@@ -10,6 +10,7 @@ use crate::{
         context::{ConfigArgs, Context},
         exit::Exit,
         failure::Failure,
+        instant::instant,
         output::{print, say},
     },
     domain::Tier,
@@ -87,10 +88,10 @@ struct PlaceArgs {
     #[arg(long, value_name = "ID")]
     client: Option<String>,
     /// Only records from this instant on
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     from: Option<Timestamp>,
     /// Only records before this instant
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     to: Option<Timestamp>,
     #[command(flatten)]
     who: WhoArgs,

@@ -39,7 +39,9 @@ Examples:
 Exit codes:
   0  done
   1  could not run
-  6  the trail does not verify";
+  2  wrong usage: a filter, a cursor, a hold, a date
+  5  a decision that was made again came out otherwise
+  6  the trail does not verify, or a record is damaged";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -124,7 +126,7 @@ fn folders(
     }
     Err(Failure::new(Exit::CannotRun, "there is no trail")
         .at(folder.display().to_string())
-        .next("name its folder: `chaperone audit verify DIR`"))
+        .next("name its folder as DIR, or the configuration that names it: --config FILE"))
 }
 
 /// Where the trail is shipped to, by the configuration.

@@ -66,7 +66,7 @@ impl Places {
         match &places.folder {
             Some(folder) if !folder.is_dir() => Err(Failure::new(Exit::CannotRun, "there is no trail")
                 .at(folder.display().to_string())
-                .next("name its folder, as `chaperone audit verify DIR`, or its store: `--store URL`")),
+                .next("name its folder as DIR, its store by --store URL, or the configuration of both: --config FILE")),
             _ => Ok(places),
         }
     }

@@ -42,6 +42,9 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let place = writing::Place::find(&args.config, context)?;
     let now = place.now();
+    if place.is_shipped {
+        say("the trail is shipped: the store still holds what goes here, nothing prunes its tables yet");
+    }
     let planned = || plan(&place.dir, &place.retention, &place.keys, now).map_err(|error| unplanned(&error));
     let by = match (&args.by, args.dry_run) {
         (Some(by), false) => by,

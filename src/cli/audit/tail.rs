@@ -22,6 +22,7 @@ use crate::{
         context::{ConfigArgs, Context},
         exit::Exit,
         failure::Failure,
+        instant::instant,
         output::say,
     },
     domain::Record,
@@ -51,10 +52,10 @@ pub(in crate::cli) struct Args {
     #[arg(short, long)]
     follow: bool,
     /// Only records from this instant on
-    #[arg(long, value_name = "INSTANT", conflicts_with = "between")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "between")]
     since: Option<Timestamp>,
     /// Only records from one instant up to, not including, another
-    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with = "follow")]
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], value_parser = instant, conflicts_with = "follow")]
     between: Vec<Timestamp>,
     /// At most the last N records [default: 10; all with --since, --between or --lookup]
     #[arg(long, value_name = "N")]
@@ -118,7 +119,7 @@ fn print_stored(args: &Args, dir: &Path, keys: &EncryptionKeys) -> Result<Printe
         {
             lost = lost.or(Some((writer, seq.saturating_add(1))));
         }
-        if to.is_some_and(|to| instant(&record).is_none_or(|at| at >= to)) {
+        if to.is_some_and(|to| at(&record).is_none_or(|at| at >= to)) {
             continue;
         }
         remember(&mut printed, &record);
@@ -188,7 +189,7 @@ async fn follow(args: &Args, dir: &Path, keys: EncryptionKeys, mut printed: Prin
 
 /// The same filters for records that come later.
 fn is_wanted(args: &Args, record: &StoredRecord) -> bool {
-    let is_since = args.since.is_none_or(|since| instant(record).is_some_and(|at| at >= since));
+    let is_since = args.since.is_none_or(|since| at(record).is_some_and(|at| at >= since));
     is_since && args.lookup.as_deref().is_none_or(|id| has_id(record, id))
 }
 
@@ -204,7 +205,7 @@ fn parsed(record: &StoredRecord) -> Option<Record> {
     serde_json::from_slice(&record.line).ok()
 }
 
-fn instant(record: &StoredRecord) -> Option<Timestamp> {
+fn at(record: &StoredRecord) -> Option<Timestamp> {
     parsed(record).map(|record| record.at)
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     pub(super) keys: EncryptionKeys,
     pub(super) retention: Retention,
+    /// A store has its records too.
+    pub(super) is_shipped: bool,
     config: TrailConfig,
     clock: Arc<dyn Clock>,
 }
@@ -37,8 +39,10 @@ impl Place {
             None => EncryptionKeys::default(),
         };
         // What is written here is shipped by the sidecar's next start.
+        let is_shipped = app::shipping_address(&config).is_some();
         let trail = TrailConfig { ships: false, keep_local: None, ..app::trail_config(&config) };
-        Ok(Self { dir, keys, retention: app::retention(&config), config: trail, clock: Arc::new(SystemClock) })
+        let (retention, clock) = (app::retention(&config), Arc::new(SystemClock));
+        Ok(Self { dir, keys, retention, is_shipped, config: trail, clock })
     }
 
     pub(super) fn now(&self) -> Timestamp {

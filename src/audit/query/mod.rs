@@ -24,6 +24,7 @@ pub use cursor::{Cursor, CursorError, CursorKey, Place, Until};
 pub use folder::{FolderRecords, FolderRun, Patience};
 pub use found::{Found, Page};
 pub(super) use matcher::Matcher;
+pub(super) use shown::ALL;
 pub use sieve::Sieve;
 
 use super::{Missing, SealedError};

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +17,9 @@ use super::{
 use crate::domain::Timestamp;
 
 const EXTENSION: &str = ".trail";
+/// A record's instant is taken before it is written: none in a segment is later than the next one's begin, but for clocks that
+/// are set back. So far they may be.
+const CLOCK_SET_BACK_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// One segment file, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,16 +127,38 @@ pub struct FolderExtent {
     /// Writers whose records up to a number are here no more: they were shipped and taken away, pruned, or left on another
     /// volume.
     pub elsewhere: Vec<(String, u64)>,
+    /// From this instant on nothing is elsewhere.
+    pub whole_from: Option<Timestamp>,
+}
+
+/// Records that were in a folder and left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The last of them of one writer, as `WRITER/SEQ`: all of it up to there.
+    pub upto: String,
+    /// Who asks from this instant on misses nothing.
+    pub whole_from: Timestamp,
+}
+
+impl FolderExtent {
+    /// For a reader that has this folder alone.
+    pub(super) fn missing(&self) -> Option<Missing> {
+        let (writer, seq) = self.elsewhere.first()?;
+        Some(Missing { upto: format!("{writer}/{seq}"), whole_from: self.whole_from? })
+    }
 }
 
 /// What of the trail is here. Whoever needs all of a trail must not take the rest for it.
-/// Of a folder since an instant: what was pruned under a stub and is older counts as here.
+/// Of a folder since an instant: what is older counts as here, be it pruned under a stub or in a segment that had ended by then.
 ///
 /// # Errors
 ///
 /// The folder or a header of it cannot be read.
 pub fn extent(dir: &Path, since: Timestamp) -> io::Result<FolderExtent> {
-    let folder = Folder::list(dir)?;
+    Ok(extent_of(&Folder::list(dir)?, since))
+}
+
+pub(super) fn extent_of(folder: &Folder, since: Timestamp) -> FolderExtent {
     let old: BTreeMap<Uuid, &Stub> = folder
         .stubs
         .iter()
@@ -142,22 +168,36 @@ pub fn extent(dir: &Path, since: Timestamp) -> io::Result<FolderExtent> {
         .collect();
     let here: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();
     let is_whole = |writer: &Uuid| old.get(writer).is_some_and(|stub| stub.end.is_some());
+    let whole_from = |after: Timestamp| after.checked_add(CLOCK_SET_BACK_MAX).unwrap_or(Timestamp::MAX);
     let mut extent = FolderExtent::default();
     extent.begun_here.extend(old.keys().filter(|writer| is_whole(writer)).map(Uuid::to_string));
     for header in folder.writers.iter().filter_map(|files| files.header.as_ref()) {
-        if header.first_seq > 1 && old.get(&header.writer).is_none_or(|stub| stub.seq < header.first_seq - 1) {
-            extent.elsewhere.push((header.writer.to_string(), header.first_seq - 1));
+        let from = whole_from(header.created);
+        let before = header.first_seq.saturating_sub(1);
+        let is_pruned_before = old.get(&header.writer).is_some_and(|stub| stub.seq >= before);
+        if before > 0 && !is_pruned_before && from > since {
+            extent.elsewhere.push((header.writer.to_string(), before));
+            extent.whole_from = extent.whole_from.max(Some(from));
         } else {
             extent.begun_here.insert(header.writer.to_string());
         }
     }
-    let heads = folder.writers.iter().filter_map(|files| files.header.as_ref()?.prev.as_ref());
-    for prev in heads.chain(folder.stubs.iter().filter_map(|file| file.stub.prev.as_ref())) {
-        if prev.seq > 0 && !here.contains(&prev.writer) && !is_whole(&prev.writer) {
+    let heads = folder.writers.iter().filter_map(|files| files.header.as_ref());
+    let heads = heads.filter_map(|header| Some((header.prev.as_ref()?, header.created)));
+    let stubs = folder.stubs.iter().filter_map(|file| Some((file.stub.prev.as_ref()?, file.stub.to)));
+    for (prev, after) in heads.chain(stubs).filter(|(prev, _)| prev.seq > 0 && !here.contains(&prev.writer)) {
+        let from = whole_from(after);
+        if is_whole(&prev.writer) {
+            continue;
+        }
+        if from > since {
             extent.elsewhere.push((prev.writer.to_string(), prev.seq));
+            extent.whole_from = extent.whole_from.max(Some(from));
+        } else {
+            extent.begun_here.insert(prev.writer.to_string());
         }
     }
-    Ok(extent)
+    extent
 }
 
 pub(super) fn read_header(path: &Path) -> io::Result<Result<Header, HeaderError>> {

@@ -60,7 +60,7 @@ pub use captures::{CapturedBlobs, Captures};
 pub use config::TrailConfig;
 pub use decisions::DecisionEntry;
 pub use disclosed::{Disclosed, DisclosedInTrail, disclosed};
-pub use folder::{FolderExtent, extent};
+pub use folder::{FolderExtent, Missing, extent};
 pub use key::{KeyError, SigningKey};
 pub use keyring::{EncryptionKeys, SealedError};
 pub use note::{NoteError, VerifierKey, VerifierKeyError};

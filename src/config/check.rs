@@ -12,6 +12,7 @@ pub(super) fn across_sections(config: &Config, root: &mut Section<'_, '_>) {
     listeners_do_not_collide(config, root);
     somebody_may_ask(config, root);
     the_trail_has_somewhere_to_go(config, root);
+    what_leaves_the_folder_can_be_read(config, root);
 }
 
 fn the_trail_has_somewhere_to_go(config: &Config, root: &mut Section<'_, '_>) {
@@ -20,6 +21,28 @@ fn the_trail_has_somewhere_to_go(config: &Config, root: &mut Section<'_, '_>) {
         let hint = "name a database: `sources.store`, or `audit.ship_url`".to_owned();
         root.problem_at(&["audit", "ship"], "there is no store to ship to", Some(hint));
     }
+}
+
+/// Segments go once the store holds them. Where that is not read, neither pages nor exports of the sidecar have them.
+fn what_leaves_the_folder_can_be_read(config: &Config, root: &mut Section<'_, '_>) {
+    let audit = &config.audit;
+    if audit.ship == AuditShip::Off || audit.key_file.is_none() {
+        return;
+    }
+    let why = if audit.encryption_key_file.is_some() {
+        "encrypted records are read in their folder alone"
+    } else {
+        let store = config.sources.store.as_ref().map(|store| &store.url);
+        let is_read_as_it_is = audit.ship_url.as_ref().or(store).is_none_or(|url| url.expose().starts_with("sqlite:"));
+        if audit.read_url.is_some() || is_read_as_it_is {
+            return;
+        }
+        "without `read_url` the store is not read"
+    };
+    let hours = audit.keep_local_hours;
+    let message =
+        format!("{why}, and segments leave it after {hours} h (`keep_local_hours`): no query or export has them then");
+    root.warning("audit", message);
 }
 
 fn tcp_needs_a_token(config: &Config, root: &mut Section<'_, '_>) {

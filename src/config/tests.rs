@@ -215,6 +215,24 @@ fn checkpoints_are_kept_outside_of_the_trails_own_folder_and_need_a_key() {
 }
 
 #[test]
+fn it_is_said_where_segments_leave_the_folder_for_a_store_that_is_not_read() {
+    let warned = |audit: &str| {
+        let loaded = read(&format!("audit: {{ ship: store, {audit} }}\n")).unwrap();
+        loaded.warnings.iter().filter(|warning| warning.to_string().contains("no query or export has them")).count()
+    };
+    for (audit, expected) in [
+        ("key_file: /k, ship_url: 'postgres://s@h/d'", 1),
+        ("key_file: /k, ship_url: 'postgres://s@h/d', read_url: 'postgres://a@h/d'", 0),
+        ("key_file: /k, ship_url: 'postgres://s@h/d', read_url: 'postgres://a@h/d', encryption_key_file: /e", 1),
+        ("key_file: /k, ship_url: 'sqlite:/t.db'", 0),
+        ("key_file: /k, ship_url: 'sqlite:/t.db', encryption_key_file: /e", 1),
+        ("ship_url: 'postgres://s@h/d'", 0),
+    ] {
+        assert_eq!(warned(audit), expected, "{audit}");
+    }
+}
+
+#[test]
 fn the_admin_listener_shares_no_token_with_a_caller() {
     let (path, _, message) =
         problem(&format!("server: {{ admin: {{ token: {TOKEN} }} }}\ncallers: [{{ name: ehr, token: {TOKEN} }}]\n"));

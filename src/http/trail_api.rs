@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     audit::{
-        Reading, ReadingKind, Trail,
+        Missing, Reading, ReadingKind, Trail,
         export::Format,
         query::{
             self, Cursor, CursorKey, PAGE_DEFAULT, PAGE_MAX, Page, Query, QueryError, QueryWordError, RecordRun,
@@ -153,6 +153,9 @@ impl TrailApi {
     async fn export(self: Arc<Self>, asked: Asked, by: By, permit: OwnedSemaphorePermit) -> Result<Answer, ApiError> {
         let format = asked.format.unwrap_or(Format::Jsonl);
         let run = self.source.begin(asked.query.clone(), None).await?;
+        if let Some(missing) = run.missing() {
+            return Err(self.refuse_a_part(&missing, &asked.query, &by, format).await?);
+        }
         let begun = ReadingKind::ExportBegun;
         let recorded = self.record(run, begun, &asked.query, &by, None, format.as_str()).await?;
         let (run, _) = recorded.into_parts();
@@ -166,6 +169,22 @@ impl TrailApi {
         *answer.status_mut() = StatusCode::OK;
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         Ok(answer)
+    }
+
+    /// What left the folder is known before the first row: nothing leaves, and the trail says that it was not the whole.
+    async fn refuse_a_part(
+        &self,
+        missing: &Missing,
+        query: &Query,
+        by: &By,
+        format: Format,
+    ) -> Result<ApiError, ApiError> {
+        let Missing { upto, whole_from } = missing;
+        let ended = ReadingKind::ExportEnded { is_whole: false };
+        drop(self.record((), ended, query, by, Some(0), format.as_str()).await?);
+        let what = format!("the records of a writer up to {upto} left the folder, and no store is read beside it");
+        let next = format!("export `from={whole_from}` on, or all of it with `chaperone audit export --store URL`");
+        Ok(ApiError::new(Code::Conflict, format!("{what}: {next}")).at("/from"))
     }
 
     /// Sends the rows as they are read; at the end the trail says how many left, and whether these were all.
@@ -290,8 +309,16 @@ fn understand(route: Route, text: &str) -> Result<Asked, ApiError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test takes a segment away, as the sweep does")]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
+    use crate::{
+        audit::{TrailConfig, query::FolderRecords},
+        clock::FrozenClock,
+        domain::Record,
+    };
 
     fn refused(route: Route, text: &str) -> (Option<String>, String) {
         let error = understand(route, text).unwrap_err();
@@ -324,6 +351,68 @@ mod tests {
             assert_eq!(refused(route, text).0.as_deref(), Some(path), "{text}");
         }
         assert!(understand(Route::Export, &"x".repeat(QUERY_BYTES_MAX + 1)).is_err());
+    }
+
+    /// A sidecar whose oldest segment was shipped and taken away, with nothing else to read.
+    async fn swept(dir: &std::path::Path) -> (Arc<TrailApi>, Arc<Trail>) {
+        let clock = || Arc::new(FrozenClock::at("2026-03-10T15:00:00Z".parse().unwrap()));
+        let config =
+            || TrailConfig { segment_bytes: 16 * 1024, accept_ephemeral: true, ..TrailConfig::at(dir.to_owned()) };
+        let trail = Trail::open(config(), clock()).unwrap();
+        for _ in 0..60 {
+            let mut record = Record::new(RecordKind::Decision, clock().now());
+            (record.tenant, record.user_agent) = (Some("T1".into()), Some("x".repeat(600)));
+            drop(trail.append((), record, Tier::Process).await.unwrap());
+        }
+        trail.close().await.unwrap();
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "trail")).collect();
+        segments.sort();
+        assert!(segments.len() > 2, "{segments:?}");
+        std::fs::remove_file(&segments[0]).unwrap();
+        let trail = Arc::new(Trail::open(config(), clock()).unwrap());
+        let source = Arc::new(FolderRecords::lasting(dir, clock(), PAGE_WAIT));
+        let tasks = TaskTracker::new();
+        (Arc::new(TrailApi::new(source, Arc::clone(&trail), clock(), tasks, CursorKey::new([7; 32]))), trail)
+    }
+
+    fn ends_of_exports(dir: &std::path::Path) -> Vec<(serde_json::Value, serde_json::Value)> {
+        let records = crate::audit::records(dir, crate::audit::Filter::default()).unwrap().map(Result::unwrap);
+        let lines = records.map(|stored| serde_json::from_slice::<serde_json::Value>(&stored.line).unwrap());
+        let ended = lines.filter(|line| line["detail"]["event"] == "ended");
+        ended.map(|line| (line["detail"]["whole"].clone(), line["detail"]["records"].clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_left_the_folder_is_named_and_the_rest_does_not_pass_for_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (api, trail) = swept(dir.path()).await;
+        let by =
+            || By { person: "pri".to_owned(), tenant: "T1".to_owned(), request_id: "r".to_owned(), trace_id: None };
+        let permit = || Arc::clone(&api.readings).try_acquire_owned().unwrap();
+        let page = |text: &str| {
+            let asked = understand(Route::Decisions, text).unwrap();
+            let answer = Arc::clone(&api).page(asked, by(), permit());
+            async {
+                let body = answer.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+                serde_json::from_slice::<serde_json::Value>(&body).unwrap()
+            }
+        };
+        let some = page("limit=1").await;
+        assert_eq!(some["records"].as_array().unwrap().len(), 1);
+        let (upto, whole_from) = (some["missing_upto"].as_str().unwrap(), some["whole_from"].as_str().unwrap());
+        assert_eq!((upto.contains('/'), whole_from), (true, "2026-03-10T16:00:00Z"));
+        let later = format!("from={whole_from}");
+        assert_eq!(page(&later).await.get("missing_upto"), None, "none of them is as young");
+
+        let export = |text: &str| Arc::clone(&api).export(understand(Route::Export, text).unwrap(), by(), permit());
+        let refused = export("").await.unwrap_err();
+        assert_eq!((refused.code, refused.path.as_deref()), (Code::Conflict, Some("/from")));
+        assert!(refused.detail.contains(upto) && refused.detail.contains(whole_from), "{}", refused.detail);
+        assert_eq!(ends_of_exports(dir.path()), [(false.into(), 0.into())]);
+        drop(export(&later).await.unwrap().into_body().collect().await.unwrap());
+        trail.close().await.unwrap();
+        assert_eq!(ends_of_exports(dir.path()), [(false.into(), 0.into()), (true.into(), 0.into())]);
     }
 
     #[test]

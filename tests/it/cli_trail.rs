@@ -168,6 +168,30 @@ fn every_form_is_written_and_no_half_file_is_left() {
 }
 
 #[test]
+fn what_left_the_folder_is_named_and_no_file_passes_for_the_whole() {
+    let left = Left::with(0);
+    let small = TrailConfig { segment_bytes: 16 * 1024, ..config(left.home.path()) };
+    let trail = Trail::open(small, Arc::new(FrozenClock::at(START.parse().unwrap()))).unwrap();
+    append(&trail, 0..150);
+    runtime().block_on(trail.close()).unwrap();
+    let segments = || fs::read_dir(left.trail()).unwrap().map(|entry| entry.unwrap().path());
+    let of_last = segments().filter(|path| path.extension().is_some_and(|end| end == "trail")).max().unwrap();
+    let writer = of_last.file_name().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();
+    fs::remove_file(left.trail().join(format!("{writer}.000001.trail"))).unwrap();
+    let page = left.run(&["query", "audit", "-o", "json", "--limit", "1"]);
+    assert_eq!(page.code, Some(6), "{}", page.stderr);
+    for part in [writer.as_str(), "not in this folder any more", "--from 2026-03-10T16:00:00Z"] {
+        assert!(page.stderr.contains(part), "`{part}` is not in:\n{}", page.stderr);
+    }
+    assert!(page.stdout.contains(&format!(r#""missing_upto":"{writer}/"#)), "{}", page.stdout);
+    let export = ["export", "audit", "--format", "csv", "--out", "out.csv"];
+    left.run(&export).says(6, &["not in this folder any more"]);
+    assert!(!left.at("out.csv").exists());
+    let later = left.run(&[&export[..], &["--from", "2026-03-10T16:00:00Z"]].concat());
+    assert_eq!(later.code, Some(0), "{}", later.stderr);
+}
+
+#[test]
 fn a_follower_sees_new_records_segments_and_writers_as_ocsf_and_ends_by_sigint() {
     let left = Left::with(3);
     let mut command = chaperone();

@@ -6,8 +6,11 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    audit::query::{
-        BothRecords, Cursor, Found, Named, Place, Query, QueryError, Reading, RecordRun, RecordSource, Sieve, Until,
+    audit::{
+        Missing,
+        query::{
+            BothRecords, Cursor, Found, Named, Place, Query, QueryError, Reading, RecordRun, RecordSource, Sieve, Until,
+        },
     },
     config::{AuditShip, Config},
     domain::Timestamp,
@@ -170,6 +173,10 @@ impl RecordRun for StoreRun {
 
     /// That the store lacks nothing is what `audit verify --store` proves; a reader of its index cannot.
     fn lost(&self) -> Option<String> {
+        None
+    }
+
+    fn missing(&self) -> Option<Missing> {
         None
     }
 }

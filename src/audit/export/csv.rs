@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::query::Found;
 use crate::domain::Record;
 
-const COLUMNS: [&str; 41] = [
+const COLUMNS: [&str; 42] = [
     "writer",
     "seq",
     "at",
@@ -47,6 +47,7 @@ const COLUMNS: [&str; 41] = [
     "facts_age_ms",
     "latency_us",
     "detail",
+    "not_shown",
 ];
 
 pub(super) fn head() -> Vec<u8> {
@@ -55,7 +56,7 @@ pub(super) fn head() -> Vec<u8> {
     head
 }
 
-pub(super) fn row(found: &Found, record: &Record, into: &mut Vec<u8>) {
+pub(super) fn row(found: &Found, record: &Record, not_shown: &[String], into: &mut Vec<u8>) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let word = |word: &Option<std::sync::Arc<str>>| word.as_deref().unwrap_or_default().to_owned();
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
@@ -63,11 +64,11 @@ pub(super) fn row(found: &Found, record: &Record, into: &mut Vec<u8>) {
     let resource = record.resource.as_ref();
     let fields = record.fields.as_ref();
     let revisions = record.revisions.as_ref();
-    let cells: [String; 41] = [
+    let cells: [String; 42] = [
         found.writer.to_string(),
         found.seq.to_string(),
         record.at.to_string(),
-        record.kind.as_str().to_owned(),
+        if super::is_bare(not_shown) { String::new() } else { record.kind.as_str().to_owned() },
         text(&record.decision_id),
         text(&record.request_id),
         text(&record.trace_id),
@@ -105,6 +106,7 @@ pub(super) fn row(found: &Found, record: &Record, into: &mut Vec<u8>) {
         number(record.facts_age_ms),
         number(record.latency_us),
         if record.detail.is_empty() { String::new() } else { json(&record.detail) },
+        not_shown.join(" "),
     ];
     for (nth, cell) in cells.iter().enumerate() {
         if nth > 0 {

@@ -5,9 +5,11 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{super::query::Found, GrantTurn, event_word, grant_turn, is_emergency, is_failure, put_into};
+use super::{super::query::Found, GrantTurn, event_word, grant_turn, is_bare, is_emergency, is_failure, put_into};
 use crate::domain::{Record, RecordKind};
 
+/// The extension for it: no element of the resource says that something is kept from its reader.
+const NOT_SHOWN: &str = "urn:chaperone:audit:not_shown";
 const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const AUTHZ: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType";
 const REASONS: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
@@ -38,14 +40,14 @@ const KNOWN_REASONS: [&str; 16] = [
     "HMARKT",
 ];
 
-pub(super) fn event(found: &Found, record: &Record) -> Json {
+pub(super) fn event(found: &Found, record: &Record, not_shown: &[String]) -> Json {
     let mut event = json!({ "resourceType": "AuditEvent", "id": id(found, record), "type": kind(record) });
     let mut put = |key: &str, value: Json| put_into(&mut event, key, value);
     put("subtype", subtype(record));
     put("action", json!(action(record)));
     put("recorded", json!(record.at.to_string()));
     put("outcome", json!(outcome(record)));
-    put("outcomeDesc", outcome_words(record));
+    put("outcomeDesc", if is_bare(not_shown) { json!("not shown") } else { outcome_words(record) });
     put("purposeOfEvent", purposes(record));
     put("agent", agents(record));
     put(
@@ -53,7 +55,14 @@ pub(super) fn event(found: &Found, record: &Record) -> Json {
         json!({ "observer": { "identifier": { "value": "chaperone" } }, "type": [{ "system": SOURCE, "code": "6" }] }),
     );
     put("entity", entities(found, record));
+    put("extension", left_out(not_shown));
     event
+}
+
+/// What the reader's tenant is not shown, name by name.
+fn left_out(not_shown: &[String]) -> Json {
+    let named = |name: &String| json!({ "url": NOT_SHOWN, "valueString": name });
+    if not_shown.is_empty() { Json::Null } else { not_shown.iter().map(named).collect() }
 }
 
 /// A decision's own id where FHIR takes it; else the record's name.

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 pub use proof::{ExportProof, ExportProofError, Proved, Runs, sha256_hex};
 
-use super::query::Found;
+use super::query::{ALL, Found};
 use crate::domain::{Reason, Record, RecordKind};
 
 /// A form of export.
@@ -86,14 +86,20 @@ impl Format {
             return Ok(());
         }
         let newer = || ExportError { writer: found.writer.to_string(), seq: found.seq };
-        let record = found.record().ok_or_else(newer)?;
+        let not_shown = found.not_shown();
+        let record = match found.record() {
+            Some(record) => record,
+            // It stays a row, of its place alone: a line that its reader may not have must not break off all the others.
+            None if is_bare(&not_shown) => Record::new(RecordKind::System, found.at),
+            None => return Err(newer()),
+        };
         let event = match self {
             Self::Csv => {
-                csv::row(found, &record, into);
+                csv::row(found, &record, &not_shown, into);
                 return Ok(());
             }
-            Self::Fhir => fhir::event(found, &record),
-            Self::Ocsf | Self::Jsonl => ocsf::event(found, &record),
+            Self::Fhir => fhir::event(found, &record, &not_shown),
+            Self::Ocsf | Self::Jsonl => ocsf::event(found, &record, &not_shown),
         };
         into.extend_from_slice(event.to_string().as_bytes());
         into.push(b'\n');
@@ -120,6 +126,11 @@ fn put_into(object: &mut Json, key: &str, value: Json) {
     if let Some(object) = object.as_object_mut().filter(|_| !value.is_null()) {
         object.insert(key.to_owned(), value);
     }
+}
+
+/// Of such a record no more is told than its place: its kind too is not known here.
+fn is_bare(not_shown: &[String]) -> bool {
+    not_shown == [ALL]
 }
 
 /// `writer/seq`: the one name that no two records share.

@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{super::query::Found, event_word, is_emergency, is_failure, name, put_into};
+use super::{super::query::Found, event_word, is_bare, is_emergency, is_failure, name, put_into};
 use crate::domain::{Decision, Record, RecordKind};
 
 const VERSION: &str = "1.8.0";
 const CLASS: u32 = 6003;
 const PRODUCT: &str = "chaperone";
+const NOT_SHOWN: &str = "not_shown";
 
-pub(super) fn event(found: &Found, record: &Record) -> Json {
+pub(super) fn event(found: &Found, record: &Record, not_shown: &[String]) -> Json {
     let activity = activity(record);
     let mut event = json!({});
     // An absent attribute is left out, as OCSF wants it.
@@ -39,8 +40,23 @@ pub(super) fn event(found: &Found, record: &Record) -> Json {
     put("resources", resources(record));
     put("src_endpoint", endpoint(record));
     put("trace", record.trace_id.as_ref().map_or(Json::Null, |id| json!({ "uid": id })));
-    put("unmapped", unmapped(found, record));
+    put("unmapped", unmapped(found, record, not_shown));
+    if is_bare(not_shown) {
+        tell_the_place_alone(&mut event);
+    }
     event
+}
+
+/// Nothing that a system's own record would say is known of it.
+fn tell_the_place_alone(event: &mut Json) {
+    let Some(event) = event.as_object_mut() else { return };
+    event.insert("activity_name".to_owned(), json!(NOT_SHOWN));
+    for (part, key) in [("metadata", "log_name"), ("unmapped", "kind")] {
+        event.get_mut(part).and_then(Json::as_object_mut).and_then(|part| part.remove(key));
+    }
+    if let Some(api) = event.get_mut("api") {
+        put_into(api, "operation", json!(NOT_SHOWN));
+    }
 }
 
 fn metadata(found: &Found, record: &Record) -> Json {
@@ -151,8 +167,8 @@ fn endpoint(record: &Record) -> Json {
 }
 
 /// What OCSF has no place for.
-fn unmapped(found: &Found, record: &Record) -> Json {
-    json!({
+fn unmapped(found: &Found, record: &Record, not_shown: &[String]) -> Json {
+    let mut unmapped = json!({
         "kind": record.kind.as_str(),
         "writer": &*found.writer,
         "decision_id": record.decision_id,
@@ -167,5 +183,9 @@ fn unmapped(found: &Found, record: &Record) -> Json {
         "session": record.session,
         "revisions": record.revisions,
         "detail": record.detail,
-    })
+    });
+    if !not_shown.is_empty() {
+        put_into(&mut unmapped, NOT_SHOWN, json!(not_shown));
+    }
+    unmapped
 }

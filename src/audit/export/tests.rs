@@ -167,7 +167,7 @@ fn the_schemas_refuse_what_lacks_a_required_field_or_has_a_wrong_one() {
         line: Vec::new(),
     };
     let deny = full_deny();
-    let ocsf = ocsf::event(&found(&deny), &deny);
+    let ocsf = ocsf::event(&found(&deny), &deny, &[]);
     let validator = schema("ocsf-api-activity");
     assert_valid(&validator, &ocsf);
     for key in [
@@ -189,7 +189,7 @@ fn the_schemas_refuse_what_lacks_a_required_field_or_has_a_wrong_one() {
     let mut wrong = ocsf.clone();
     wrong["type_uid"] = 600_301.into();
     assert!(!validator.is_valid(&wrong), "the type is of another activity");
-    let fhir = fhir::event(&found(&deny), &deny);
+    let fhir = fhir::event(&found(&deny), &deny, &[]);
     let validator = schema("fhir-audit-event");
     assert_valid(&validator, &fhir);
     for key in ["resourceType", "type", "recorded", "agent", "source"] {
@@ -360,5 +360,53 @@ fn a_record_of_a_newer_form_is_exported_as_it_is_or_not_at_all() {
     assert!(bytes.ends_with(b"\"new\"}\n"));
     for format in [Format::Csv, Format::Ocsf, Format::Fhir] {
         assert_eq!(format.row(&found, &mut bytes).unwrap_err().seq, 4, "{format}");
+    }
+}
+
+#[test]
+fn what_a_reader_is_not_shown_is_named_in_every_form_and_breaks_none_off() {
+    let writer = "019a8c5e-0f3c-7000-8000-000000000001";
+    let found = |line: Vec<u8>| Found { at: at(1), writer: writer.into(), seq: 7, line };
+    let record = full_deny();
+    let rest = serde_json::to_string(&record).unwrap();
+    let stored = found(format!(r#"{{"v":1,"seq":7,{}"#, rest.strip_prefix('{').unwrap()).into_bytes());
+    let newer = found(br#"{"v":9,"seq":7,"at":"2026-03-10T15:00:01Z","secret":"of the other house"}"#.to_vec());
+    let own = record.tenant.as_deref().unwrap();
+    let names = ["principal.roles", "session", "ip", "user_agent"];
+    for (found, reader, names) in
+        [(&stored, own, &[][..]), (&stored, "another", &names[..]), (&newer, "another", &["all"][..])]
+    {
+        let shown = found.shown_to(reader);
+        let text = |format: Format| {
+            let mut row = format.head();
+            format.row(&shown, &mut row).unwrap();
+            let text = String::from_utf8(row).unwrap();
+            assert!(!text.contains("of the other house"), "{text}");
+            text
+        };
+        let event = |format| -> serde_json::Value { serde_json::from_str(&text(format)).unwrap() };
+        let is_bare = names == ["all"];
+        let rows = rows_of(&text(Format::Csv));
+        let column = |name: &str| rows[1][rows[0].iter().position(|column| column == name).unwrap()].as_str();
+        assert_eq!((rows[0].last().unwrap().as_str(), column("not_shown")), ("not_shown", names.join(" ").as_str()));
+        assert_eq!((column("seq"), column("at")), ("7", "2026-03-10T15:00:01Z"));
+        assert_eq!(column("kind"), if is_bare { "" } else { "decision" });
+
+        let ocsf = event(Format::Ocsf);
+        assert_valid(&schema("ocsf-api-activity"), &ocsf);
+        let said = ocsf["unmapped"].get("not_shown").map(|names| names.as_array().unwrap().clone()).unwrap_or_default();
+        assert_eq!(said, names);
+        assert_eq!(
+            (ocsf["metadata"]["sequence"].as_u64(), ocsf["time"].as_i64()),
+            (Some(7), Some(at(1).as_millisecond()))
+        );
+        assert_eq!(ocsf["unmapped"].get("kind").is_none(), is_bare, "{ocsf:#}");
+
+        let fhir = event(Format::Fhir);
+        assert_valid(&schema("fhir-audit-event"), &fhir);
+        let said = fhir.get("extension").map(|names| names.as_array().unwrap().clone()).unwrap_or_default();
+        assert!(said.iter().all(|name| name["url"] == "urn:chaperone:audit:not_shown"), "{said:?}");
+        assert_eq!(said.iter().map(|name| name["valueString"].clone()).collect::<Vec<_>>(), names);
+        assert_eq!(fhir["recorded"], "2026-03-10T15:00:01Z");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Cursor, Found, Query, Reading, RecordRun, RecordSource, Until};
+use super::{super::Missing, Cursor, Found, Query, Reading, RecordRun, RecordSource, Until};
 
 /// A folder and the store that it is shipped to: the one has what was not shipped yet, the other what was taken away
 /// here, and what other sidecars wrote.
@@ -88,5 +88,10 @@ impl RecordRun for BothRun {
 
     fn lost(&self) -> Option<String> {
         self.first.run.lost().or_else(|| self.second.run.lost())
+    }
+
+    /// What left the folder is in the store: nothing leaves before.
+    fn missing(&self) -> Option<Missing> {
+        None
     }
 }

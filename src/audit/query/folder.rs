@@ -21,7 +21,7 @@ use super::{
 use crate::{
     audit::{
         bytes::index,
-        folder::{Folder, read_header},
+        folder::{Folder, Missing, extent_of, read_header},
         keyring::EncryptionKeys,
     },
     clock::Clock,
@@ -99,7 +99,9 @@ impl FolderRecords {
     /// The folder cannot be read, or not far enough in time, or a key to it is missing.
     pub fn run(&self, query: Query, after: Option<Cursor>) -> Result<FolderRun, QueryError> {
         let deadline = self.patience.deadline();
-        let parts = self.parts()?;
+        let folder = Folder::list(&self.dir).map_err(at(&self.dir))?;
+        let missing = extent_of(&folder, query.from.unwrap_or(Timestamp::MIN)).missing();
+        let parts = self.parts(&folder)?;
         let last_writer = parts.last().map(|part| part.writer);
         let matcher = Matcher::new(query);
         let mut run = FolderRun {
@@ -113,6 +115,7 @@ impl FolderRecords {
             room: Vec::new(),
             opened: None,
             lost: None,
+            missing,
             patience: self.patience.clone(),
         };
         let mut kept = 0;
@@ -139,8 +142,7 @@ impl FolderRecords {
     }
 
     /// The segments that have a header, in the order of writers, each with the frames that are its own.
-    fn parts(&self) -> Result<Vec<Part>, QueryError> {
-        let folder = Folder::list(&self.dir).map_err(at(&self.dir))?;
+    fn parts(&self, folder: &Folder) -> Result<Vec<Part>, QueryError> {
         let last = folder.writers.last().map(|files| files.writer);
         let mut parts = Vec::new();
         for files in &folder.writers {
@@ -263,6 +265,7 @@ pub struct FolderRun {
     /// The last frame that had to be opened: its part, where it begins, its bytes in the clear.
     opened: Option<(usize, u64, Vec<u8>)>,
     lost: Option<(Uuid, u64)>,
+    missing: Option<Missing>,
     patience: Patience,
 }
 
@@ -415,8 +418,8 @@ impl RecordSource for FolderRecords {
         let source = self.clone();
         Box::pin(async move {
             let run = off_the_runtime(move || source.run(query, after)).await?;
-            let (until, lost) = (run.until, run.lost());
-            Ok(Box::new(OffRuntime { run: Some(run), until, lost }) as Box<dyn RecordRun>)
+            let (until, lost, missing) = (run.until, run.lost(), run.missing.clone());
+            Ok(Box::new(OffRuntime { run: Some(run), until, lost, missing }) as Box<dyn RecordRun>)
         })
     }
 }
@@ -426,6 +429,7 @@ struct OffRuntime {
     run: Option<FolderRun>,
     until: Option<Until>,
     lost: Option<String>,
+    missing: Option<Missing>,
 }
 
 impl RecordRun for OffRuntime {
@@ -449,5 +453,9 @@ impl RecordRun for OffRuntime {
 
     fn lost(&self) -> Option<String> {
         self.lost.clone()
+    }
+
+    fn missing(&self) -> Option<Missing> {
+        self.missing.clone()
     }
 }

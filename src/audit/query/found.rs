@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::cursor::{Cursor, Place, Until};
+use super::{
+    super::Missing,
+    cursor::{Cursor, Place, Until},
+};
 use crate::domain::{Record, Timestamp};
 
 /// A record of a query.
@@ -34,6 +37,8 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// The first record that should be there and cannot be read: the trail is damaged.
     pub lost: Option<String>,
+    /// What was taken away from where it was looked for.
+    pub missing: Option<Missing>,
 }
 
 impl Page {
@@ -41,7 +46,7 @@ impl Page {
     pub(super) fn of(mut records: Vec<Found>, limit: usize, has_more: bool, until: Option<Until>) -> Self {
         records.truncate(limit);
         let last = records.last().filter(|_| has_more).map(Found::place);
-        Self { records, next: last.map(|after| Cursor { after, until }), lost: None }
+        Self { records, next: last.map(|after| Cursor { after, until }), ..Self::default() }
     }
 
     /// The page as JSON, each record in its stored bytes. `next` is the cursor as its reader gets it.
@@ -61,6 +66,9 @@ impl Page {
         }
         if let Some(lost) = &self.lost {
             json.extend_from_slice(format!(r#","damaged_at":"{lost}""#).as_bytes());
+        }
+        if let Some(Missing { upto, whole_from }) = &self.missing {
+            json.extend_from_slice(format!(r#","missing_upto":"{upto}","whole_from":"{whole_from}""#).as_bytes());
         }
         json.push(b'}');
         json

@@ -24,9 +24,10 @@ pub use cursor::{Cursor, CursorError, CursorKey, Place, Until};
 pub use folder::{FolderRecords, FolderRun, Patience};
 pub use found::{Found, Page};
 pub(super) use matcher::Matcher;
+pub(super) use shown::ALL;
 pub use sieve::Sieve;
 
-use super::SealedError;
+use super::{Missing, SealedError};
 use crate::domain::{Decision, RecordKind, Timestamp};
 
 /// How many records a page holds where nobody says.
@@ -257,6 +258,9 @@ pub trait RecordRun: Send {
 
     /// The first record that should be there and cannot be read, as `WRITER/SEQ`.
     fn lost(&self) -> Option<String>;
+
+    /// What this run should have and was taken away from where it reads.
+    fn missing(&self) -> Option<Missing>;
 }
 
 /// The next page of `query`: at most `limit` records, and the cursor to those behind them.
@@ -288,5 +292,5 @@ pub async fn page(
         was_short = is_short;
     };
     let page = Page::of(records, limit, has_more, run.until());
-    Ok(Page { lost: run.lost(), ..page })
+    Ok(Page { lost: run.lost(), missing: run.missing(), ..page })
 }

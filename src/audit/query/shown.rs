@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::json;
 
 use super::Found;
@@ -12,6 +13,9 @@ use crate::domain::{
     Record,
     record::{PrincipalRecord, RECORD_VERSION},
 };
+
+/// Not shown where a line is given by its number and instant alone.
+pub(in crate::audit) const ALL: &str = "all";
 
 impl Found {
     /// The record as the reader of `tenant` gets it: as it is stored where the principal acted in that tenant, else without
@@ -31,7 +35,20 @@ impl Found {
     }
 
     fn bare(&self) -> Vec<u8> {
-        format!(r#"{{"v":{RECORD_VERSION},"seq":{},"at":"{}","not_shown":["all"]}}"#, self.seq, self.at).into_bytes()
+        format!(r#"{{"v":{RECORD_VERSION},"seq":{},"at":"{}","not_shown":["{ALL}"]}}"#, self.seq, self.at).into_bytes()
+    }
+
+    /// What its reader is not shown of it; nothing of a stored line.
+    pub fn not_shown(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Line {
+            not_shown: Vec<String>,
+        }
+        // It stands last. Few lines are worth a second reading.
+        if !self.line.ends_with(b"]}") {
+            return Vec::new();
+        }
+        serde_json::from_slice::<Line>(&self.line).map(|line| line.not_shown).unwrap_or_default()
     }
 }
 

@@ -224,7 +224,7 @@ fn from_trail(
         audit::disclosed(&*trail.source(keys)?, query, until).await.map_err(|error| unread(&error))
     })??;
     // A list that lacks something is worse than none: it would be handed over as the whole.
-    whole(found.lost.as_deref(), &trail.named())?;
+    whole(found.lost.as_deref(), None, &trail.named())?;
     Ok(found)
 }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::{
-        EncryptionKeys, ProveError,
+        EncryptionKeys, Missing, ProveError,
         export::{ExportProof, Format, Runs},
         query::{Query, RecordRun},
     },
@@ -44,7 +44,7 @@ Exit codes:
   0  done
   1  could not run; no half file is left
   2  a filter or format is none
-  6  the trail is damaged; with --out nothing was written
+  6  the trail is damaged, or records left the folder and no store is read; with --out nothing was written
 
 Every form has the same rows in the same order, and the same records always give the same bytes. Without DIR and --store
 both the configured folder and the store are read, as `audit query` does. With jsonl and --out, FILE.proof ties each line to a signed checkpoint: `audit verify-export FILE --key VKEY`.";
@@ -140,19 +140,20 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let bar = stderr().is_terminal().then(moving);
     let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
     let format = args.format.format();
-    let lost_at_first = |lost: Option<&str>| whole(lost, &places.named());
-    let (written, lost) = match &args.out {
+    let is_whole =
+        |lost: Option<String>, missing: Option<Missing>| whole(lost.as_deref(), missing.as_ref(), &places.named());
+    let (written, lost, missing) = match &args.out {
         None => context.block_on(async {
             let mut run = begun(&places, keys, query).await?;
             let written = write(&mut *run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref()).await?;
-            Ok::<_, Failure>((written, run.lost()))
+            Ok::<_, Failure>((written, run.lost(), run.missing()))
         })??,
         Some(path) => {
             let place = |error: io::Error| Failure::of(Exit::CannotRun, &error).at(path.display().to_string());
             let mut file = WholeFile::beside(path).map_err(place)?;
             let written = context.block_on(async {
                 let mut run = begun(&places, keys, query).await?;
-                lost_at_first(run.lost().as_deref())?;
+                is_whole(run.lost(), run.missing())?;
                 write(&mut *run, format, &mut file, bar.as_ref()).await
             })??;
             // The proof first: a file that stands there without it would look like one that has none.
@@ -161,7 +162,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
                 prove(&places, path, &written, checkpoints.as_deref(), context)?;
             }
             file.keep().map_err(place)?;
-            (written, None)
+            (written, None, None)
         }
     };
     if let Some(bar) = bar {
@@ -173,7 +174,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
          (GET /admin/v1/audit/export) an export is recorded",
         written.sha256
     ));
-    whole(lost.as_deref(), &places.named())
+    is_whole(lost, missing)
 }
 
 async fn begun(places: &Places, keys: EncryptionKeys, query: Query) -> Result<Box<dyn RecordRun>, Failure> {

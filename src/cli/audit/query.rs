@@ -11,7 +11,10 @@ use super::{
     places::{CONFIGURED, Places},
 };
 use crate::{
-    audit::query::{self, Cursor, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
+    audit::{
+        Missing,
+        query::{self, Cursor, PAGE_DEFAULT, PAGE_MAX, Page, QueryError},
+    },
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -29,7 +32,7 @@ Exit codes:
   0  done, also when nothing was found
   1  could not run
   2  a filter or cursor is none
-  6  the trail is damaged; what is whole was printed
+  6  the trail is damaged, or records left the folder and no store is read; what is there was printed
 
 Rows come in the order of instant, writer and number. A page names the cursor of the next one, which goes on in
 what was there when the first page was asked for, however many records come meanwhile. Without DIR and --store both
@@ -98,14 +101,22 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         }
         PageFormat::Pretty => show(&page, next.as_deref())?,
     }
-    whole(page.lost.as_deref(), &places.named())
+    whole(page.lost.as_deref(), page.missing.as_ref(), &places.named())
 }
 
 /// Readers go on behind damage; a reader of what they print must not take it for all there is.
-pub(super) fn whole(lost: Option<&str>, place: &str) -> Result<Exit, Failure> {
-    match lost {
-        None => Ok(Exit::Done),
-        Some(lost) => Err(Failure::new(Exit::TrailBroken, format!("record {lost} is damaged or missing"))
+pub(super) fn whole(lost: Option<&str>, missing: Option<&Missing>, place: &str) -> Result<Exit, Failure> {
+    match (lost, missing) {
+        (None, None) => Ok(Exit::Done),
+        (None, Some(Missing { upto, whole_from })) => Err(Failure::new(
+            Exit::TrailBroken,
+            format!("the records of a writer up to {upto} are not in this folder any more"),
+        )
+        .at(place.to_owned())
+        .next(format!(
+            "read the store that they were shipped to as well, `--store URL`; or ask `--from {whole_from}`"
+        ))),
+        (Some(lost), _) => Err(Failure::new(Exit::TrailBroken, format!("record {lost} is damaged or missing"))
             .at(place.to_owned())
             .next("`chaperone audit verify` says what else is")),
     }

@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         ReportFormat::Json => print_bytes(&json_of(&tally)?)?,
         ReportFormat::Pretty => print(text_of(&tally))?,
     }
-    whole(tally.lost.as_deref(), &dir.display().to_string())?;
+    whole(tally.lost.as_deref(), None, &dir.display().to_string())?;
     verdict(&tally)
 }
 

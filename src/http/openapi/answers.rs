@@ -222,10 +222,17 @@ fn ticket() -> Shape {
 
 fn operators() -> Vec<(&'static str, Shape)> {
     let record = open([need("writer", text()), need("record", anything())]);
+    let records = [
+        need("schema_version", count()),
+        need("records", list(record)),
+        may("damaged_at", text()),
+        may("missing_upto", text()),
+        may("whole_from", instant()),
+    ];
     vec![
         ("Document", anything()),
         ("Status", anything()),
         ("Barrier", open([need("barrier", text()), need("sources", anything())])),
-        ("Records", open([need("schema_version", count()), need("records", list(record))])),
+        ("Records", open(records)),
     ]
 }

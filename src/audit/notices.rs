@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{
     queue::{Pending, Refused},
     recover::Found,
+    retention::Finished,
     volume::VolumeKind,
 };
 use crate::domain::{Record, RecordKind, Tier, Timestamp};
@@ -37,6 +38,17 @@ pub(super) fn started(
         }
         say("found", what);
     }
+    record
+}
+
+/// Segments that a pruning which was cut off had left behind, and that are gone now.
+pub(super) fn pruning_finished(at: Timestamp, finished: &Finished) -> Record {
+    let mut record = Record::new(RecordKind::System, at);
+    let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
+    say("event", json!("pruning_finished"));
+    say("segments", json!(finished.segments));
+    let of = |(writer, segment): &(_, u32)| json!({ "writer": uuid::Uuid::to_string(writer), "segment": segment });
+    say("writers", finished.writers.iter().map(of).collect::<Vec<_>>().into());
     record
 }
 

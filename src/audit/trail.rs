@@ -26,7 +26,7 @@ use super::{
     read::{ReadError, Reader},
     recorded::{AppendError, CloseError, OpenError, Recorded},
     recover::{self, Found},
-    retention,
+    retention::{self, Witness},
     segment::{BeginError, Origin},
     ship::{self, ShippingStatus, Sink},
     signing::{LastCheckpoint, Signing},
@@ -114,13 +114,17 @@ impl Trail {
         let (key, mut trouble) = signing_key(&config);
         trouble = trouble.or_else(|| prepare_checkpoints_dir(&config));
         let kept = |writer| kept_checkpoint(&config, key.as_deref(), writer);
-        retention::finish(&config.dir, storage.as_ref()).map_err(io_error("finish the pruning of", &config.dir))?;
+        let witness = Witness { key: key.as_deref(), is_signed: config.key_file.is_some(), encryption: &encryption };
+        let pruned = retention::finish(&config.dir, storage.as_ref(), &witness)
+            .map_err(io_error("finish the pruning of", &config.dir))?;
         let found = recover::recover(&config.dir, storage.as_ref(), kept).map_err(io_error("recover", &config.dir))?;
         refuse_damage(&config, found.as_ref())?;
 
         let queue = Queue::new(config.queue_records_max, config.queue_bytes_max);
         let started = notices::started(clock.now(), &config.version, volume, !config.ships_elsewhere, found.as_ref());
-        queue.push_front(vec![notices::pending(&started).map_err(|error| OpenError::Header(error.to_string()))?]);
+        let finished = (pruned.segments > 0).then(|| notices::pruning_finished(clock.now(), &pruned));
+        let first = std::iter::once(&started).chain(&finished).map(notices::pending).collect::<Result<_, _>>();
+        queue.push_front(first.map_err(|error| OpenError::Header(error.to_string()))?);
         let writer = new_id(clock.as_ref());
         let unsigned = found.as_ref().and_then(|found| found.unsigned_head().map(|head| (found.prev.writer, head)));
         let inherited = key.as_ref().zip(unsigned).map(|(key, (writer, (size, root)))| {

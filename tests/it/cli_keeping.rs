@@ -132,6 +132,41 @@ fn holds_are_placed_listed_and_lifted_and_pruning_says_what_stays() {
     assert!(is_whole(&kept.path("audit")));
 }
 
+#[test]
+fn pruning_needs_the_key_that_signed_and_holds_need_the_beginning() {
+    let kept = Kept::new();
+    for name in ["one.key", "other.key"] {
+        let made = kept.run(&["keygen", "--out", name, "--origin", "trail.example/clinic"]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+    let with_key = |name: &str| {
+        let rest = format!("accept_ephemeral: true, encryption_key_file: trail.enc, key_file: {name}");
+        fs::write(kept.path("chaperone.yaml"), format!("audit: {{ dir: audit, {rest} }}\n")).unwrap();
+    };
+    with_key("one.key");
+    let place = ["hold", "place", "case-1", "--by", "pri", "--reason", "26-113"];
+    assert_eq!(kept.run(&place).code, Some(0));
+    assert_eq!(kept.run(&["prune", "--dry-run"]).code, Some(0));
+    with_key("other.key");
+    let other = kept.run(&["prune", "--dry-run"]);
+    assert!(other.code == Some(6) && other.stderr.contains("none of the given keys"), "{other:?}");
+    with_key("nowhere.key");
+    for words in [&["prune", "--dry-run"][..], &["prune", "--by", "pri"]] {
+        let blind = kept.run(words);
+        assert!(blind.code == Some(1) && blind.stderr.contains("audit.key_file"), "{blind:?}");
+    }
+    // Shipped and taken away.
+    with_key("one.key");
+    let mut segments: Vec<_> = fs::read_dir(kept.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "trail"));
+    segments.sort();
+    fs::remove_file(&segments[0]).unwrap();
+    for words in [&["hold", "list"][..], &["prune", "--dry-run"], &place] {
+        let unseen = kept.run(words);
+        assert!(unseen.code == Some(1) && unseen.stderr.contains("not in the folder any more"), "{unseen:?}");
+    }
+}
+
 fn is_whole(dir: &Path) -> bool {
     let report = chaperone::audit::verify(dir, &chaperone::audit::VerifyOptions::default()).unwrap();
     report.verdict == chaperone::audit::Verdict::Whole

@@ -247,8 +247,13 @@ impl House {
             let now = "2024-06-01T00:00:00Z".parse().unwrap();
             clock.set(now);
             let living = Trail::open(config.clone(), Arc::new(clock.clone())).unwrap();
-            let keys = EncryptionKeys::read(&encryption).unwrap();
-            let planned = plan(&trail, &Retention::new(6, BTreeMap::new()), &keys, now).unwrap();
+            let options = VerifyOptions {
+                keys: vec![key.verifier()],
+                checkpoints: Some(outside.clone()),
+                encryption: EncryptionKeys::read(&encryption).unwrap(),
+                ..VerifyOptions::default()
+            };
+            let planned = plan(&trail, &Retention::new(6, BTreeMap::new()), &options, now).unwrap();
             assert_eq!(planned.writers.len(), 2, "{planned:?}");
             prune(&living, &planned, "pri", now).await.unwrap();
             living.close().await.unwrap();

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     audit::{
+        folder::extent,
         keyring::EncryptionKeys,
         read::{Filter, ReadError, records},
     },
@@ -40,6 +41,38 @@ pub struct Hold {
     pub reason: String,
 }
 
+/// Why nobody can say which holds stand.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldsError {
+    #[error(
+        "the beginning of this trail is not in the folder any more (writer {writer} up to record {seq}): holds placed \
+         there cannot be seen"
+    )]
+    Elsewhere { writer: String, seq: u64 },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What a hold goes by.
+pub(super) struct Subject<'a> {
+    pub(super) about: About,
+    pub(super) tenant: Option<&'a str>,
+    /// Whose the resource is, where the facts knew it.
+    pub(super) resource_tenant: Option<&'a str>,
+    pub(super) client: Option<&'a str>,
+    pub(super) at: Timestamp,
+}
+
+/// Of what a record speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    Itself,
+    /// The trail wrote it about itself, as it starts.
+    Trail,
+    /// The trail wrote it about another record: that its answer was withheld, or its change not made.
+    Another,
+}
+
 /// Why a hold is not placed or lifted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
@@ -58,19 +91,24 @@ pub enum HoldError {
 }
 
 impl HoldScope {
-    /// Whether a record is kept. One that does not say its tenant or client may be of any, but for those that the trail
-    /// writes about itself.
-    pub(super) fn keeps(&self, kind: &str, tenant: Option<&str>, client: Option<&str>, at: Timestamp) -> bool {
-        let is_own = kind == RecordKind::System.as_str();
+    /// Whether a record is kept, for either of its tenants. One that does not say its tenant or client may be of any, but
+    /// for those that the trail writes about itself. What speaks of another record is kept by every hold: that one may be
+    /// under it.
+    pub(super) fn keeps(&self, subject: &Subject<'_>) -> bool {
+        if subject.about == About::Another {
+            return true;
+        }
+        let is_own = subject.about == About::Trail;
         let is = |wanted: &Option<String>, found: Option<&str>| match (wanted.as_deref(), found) {
             (None, _) => true,
             (Some(wanted), Some(found)) => wanted == found,
             (Some(_), None) => !is_own,
         };
-        is(&self.tenant, tenant)
-            && is(&self.client, client)
-            && self.from.is_none_or(|from| at >= from)
-            && self.to.is_none_or(|to| at < to)
+        let is_resource = self.tenant.is_some() && self.tenant.as_deref() == subject.resource_tenant;
+        (is(&self.tenant, subject.tenant) || is_resource)
+            && is(&self.client, subject.client)
+            && self.from.is_none_or(|from| subject.at >= from)
+            && self.to.is_none_or(|to| subject.at < to)
     }
 }
 
@@ -78,8 +116,13 @@ impl HoldScope {
 ///
 /// # Errors
 ///
-/// The folder cannot be read, or a key to it is missing.
-pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, ReadError> {
+/// The folder cannot be read, a key to it is missing, or its beginning is elsewhere: no hold that is seen is not no hold.
+pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
+    // What went by a stub was asked whether a hold stands in it.
+    let elsewhere = extent(dir, Timestamp::MAX).map_err(ReadError::at(dir))?.elsewhere;
+    if let Some((writer, seq)) = elsewhere.into_iter().next() {
+        return Err(HoldsError::Elsewhere { writer, seq });
+    }
     let mut standing: BTreeMap<String, Hold> = BTreeMap::new();
     let mark = memchr::memmem::Finder::new(ACTION);
     // In the order of writing and not of instants: a clock that was set back must not lift what was placed later.

@@ -5,6 +5,7 @@
 //! stood, signed if the trail is. Holds and prunings are records of the trail itself; there is no other list of them that
 //! somebody could take away.
 
+mod finish;
 mod hold;
 mod plan;
 mod prune;
@@ -14,9 +15,9 @@ use std::collections::BTreeMap;
 
 use jiff::{Span, civil::Date, tz::TimeZone};
 
-pub use hold::{Hold, HoldError, HoldScope, HoldTurn, hold_record, holds};
+pub(super) use finish::{Finished, Witness, finish};
+pub use hold::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds};
 pub use plan::{Kept, Plan, PlanError, WriterPlan, plan};
-pub(super) use prune::finish;
 pub use prune::{PruneError, Pruned, prune};
 pub(super) use stub::{Stub, StubEnd, StubFile};
 
@@ -48,9 +49,11 @@ impl Retention {
         }
     }
 
-    /// Whether the time of a record is over.
-    pub fn is_over(&self, at: Timestamp, tenant: Option<&str>, now: Timestamp) -> bool {
-        kept_until(at, self.years_of(tenant)).is_some_and(|until| now.to_zoned(TimeZone::UTC).date() > until)
+    /// Whether the time of a record is over, for whose people it is and for whom its resource is.
+    pub fn is_over(&self, at: Timestamp, tenant: Option<&str>, resource_tenant: Option<&str>, now: Timestamp) -> bool {
+        let others = resource_tenant.map_or(0, |tenant| self.years_of(Some(tenant)));
+        let years = self.years_of(tenant).max(others);
+        kept_until(at, years).is_some_and(|until| now.to_zoned(TimeZone::UTC).date() > until)
     }
 }
 
@@ -74,12 +77,12 @@ mod tests {
     fn a_record_is_kept_six_years_to_the_day_and_that_day_too() {
         let retention = Retention::new(6, BTreeMap::new());
         let made = at("2020-03-10T15:00:00Z");
-        assert!(!retention.is_over(made, None, at("2026-03-10T14:59:59Z")));
-        assert!(!retention.is_over(made, None, at("2026-03-10T23:59:59.999Z")));
-        assert!(retention.is_over(made, None, at("2026-03-11T00:00:00Z")));
+        assert!(!retention.is_over(made, None, None, at("2026-03-10T14:59:59Z")));
+        assert!(!retention.is_over(made, None, None, at("2026-03-10T23:59:59.999Z")));
+        assert!(retention.is_over(made, None, None, at("2026-03-11T00:00:00Z")));
         let leap = at("2020-02-29T00:00:00Z");
-        assert!(!retention.is_over(leap, None, at("2026-03-01T12:00:00Z")));
-        assert!(retention.is_over(leap, None, at("2026-03-02T00:00:00Z")));
+        assert!(!retention.is_over(leap, None, None, at("2026-03-01T12:00:00Z")));
+        assert!(retention.is_over(leap, None, None, at("2026-03-02T00:00:00Z")));
     }
 
     #[test]
@@ -90,9 +93,14 @@ mod tests {
         for (tenant, years) in [(Some("T1"), 10), (Some("T2"), 6), (Some("T3"), 6), (None, 10)] {
             let last_day = format!("{}-01-01T23:59:59Z", 2010 + years);
             let next_day = format!("{}-01-02T00:00:00Z", 2010 + years);
-            assert!(!retention.is_over(made, tenant, at(&last_day)), "{tenant:?}");
-            assert!(retention.is_over(made, tenant, at(&next_day)), "{tenant:?}");
+            assert!(!retention.is_over(made, tenant, None, at(&last_day)), "{tenant:?}");
+            assert!(retention.is_over(made, tenant, None, at(&next_day)), "{tenant:?}");
         }
-        assert!(!retention.is_over(Timestamp::MAX, None, Timestamp::MAX));
+        // Of two tenants the one with more years counts, whichever it is.
+        for (tenant, resource_tenant) in [("T1", "T2"), ("T2", "T1")] {
+            let is_over = |day| retention.is_over(made, Some(tenant), Some(resource_tenant), at(day));
+            assert!(!is_over("2020-01-01T00:00:00Z") && is_over("2020-01-02T00:00:00Z"), "{tenant}");
+        }
+        assert!(!retention.is_over(Timestamp::MAX, None, None, Timestamp::MAX));
     }
 }

@@ -6,24 +6,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use uuid::Uuid;
 
-use super::{Hold, Retention, Stub, StubEnd, holds};
+use super::{
+    Hold, Retention, Stub, StubEnd,
+    hold::{About, HoldsError, Subject, holds},
+};
 use crate::{
     audit::{
         bytes::len64,
         cipher::{self, DataKey},
-        folder::{Folder, SegmentFile, WriterFiles, read_header},
+        folder::{Folder, SegmentFile, WriterFiles, extent, read_header},
         frame::{self, Frame, Kind},
         header::{HEADER_BYTES, Header, Predecessor},
-        keyring::{EncryptionKeys, SealedError},
+        keyring::SealedError,
         merkle::Frontier,
         read::ReadError,
         verify::{Verdict, VerifyError, VerifyOptions, verify},
         walk::{self, Position, Walk},
     },
-    domain::Timestamp,
+    domain::{RecordKind, Timestamp},
 };
 
 /// So many writers in one run: the record of it must fit into a frame.
@@ -70,22 +73,34 @@ pub enum PlanError {
     Verify(#[from] VerifyError),
     #[error("the trail is damaged ({writer}/{seq}: {detail}): nothing of it is pruned")]
     Damaged { writer: String, seq: u64, detail: String },
+    #[error(
+        "the beginning of this trail is not in the folder any more (writer {writer} up to record {seq}): segments were \
+         shipped and taken away, and pruning needs the whole folder"
+    )]
+    Elsewhere { writer: String, seq: u64 },
+    #[error(transparent)]
+    Holds(#[from] HoldsError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Sealed(#[from] SealedError),
 }
 
-/// What may go of a folder at an instant. Reads all of it.
+/// What may go of a folder at an instant. Reads all of it, and holds it against the keys and checkpoints of `options`.
 ///
 /// # Errors
 ///
-/// The folder cannot be read, or does not verify: what is damaged may be evidence, and is left as it is.
-pub fn plan(dir: &Path, retention: &Retention, keys: &EncryptionKeys, now: Timestamp) -> Result<Plan, PlanError> {
-    let options = VerifyOptions { encryption: keys.clone(), ..VerifyOptions::default() };
-    let report = verify(dir, &options)?;
-    if let Some(bad) = report.first_bad().filter(|_| report.verdict == Verdict::Damaged) {
-        return Err(PlanError::Damaged { writer: bad.writer.clone(), seq: bad.seq, detail: bad.detail.clone() });
+/// The folder cannot be read, is not whole, or does not verify: what is damaged may be evidence, and is left as it is.
+pub fn plan(dir: &Path, retention: &Retention, options: &VerifyOptions, now: Timestamp) -> Result<Plan, PlanError> {
+    let keys = &options.encryption;
+    if let Some(damaged) = damage(dir, options)? {
+        // What was swept looks like what was stolen: it is told apart only in that all the rest is whole.
+        let swept = extent(dir, Timestamp::MAX).map_err(ReadError::at(dir))?.elsewhere.into_iter().next();
+        let is_rest_whole = || damage(dir, &VerifyOptions { allow_pruned: true, ..options.clone() });
+        return Err(match swept {
+            Some((writer, seq)) if is_rest_whole()?.is_none() => PlanError::Elsewhere { writer, seq },
+            Some(_) | None => damaged,
+        });
     }
     let holds = holds(dir, keys.clone())?;
     let folder = Folder::list(dir).map_err(ReadError::at(dir))?;
@@ -108,6 +123,12 @@ pub fn plan(dir: &Path, retention: &Retention, keys: &EncryptionKeys, now: Times
     Ok(plan)
 }
 
+fn damage(dir: &Path, options: &VerifyOptions) -> Result<Option<PlanError>, VerifyError> {
+    let report = verify(dir, options)?;
+    let bad = report.first_bad().filter(|_| report.verdict == Verdict::Damaged);
+    Ok(bad.map(|bad| PlanError::Damaged { writer: bad.writer.clone(), seq: bad.seq, detail: bad.detail.clone() }))
+}
+
 /// What decides over a record.
 struct Judge<'a> {
     retention: &'a Retention,
@@ -125,7 +146,11 @@ struct Line<'a> {
     #[serde(borrow, default)]
     tenant: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    resource_tenant: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     client: Option<Cow<'a, str>>,
+    #[serde(default)]
+    decision_id: Option<IgnoredAny>,
     #[serde(default)]
     detail: Detail,
 }
@@ -134,6 +159,29 @@ struct Line<'a> {
 struct Detail {
     #[serde(default)]
     hold: Option<String>,
+    #[serde(default)]
+    change: Option<IgnoredAny>,
+    #[serde(default)]
+    withheld_seq: Option<IgnoredAny>,
+}
+
+impl Line<'_> {
+    /// What holds and years go by.
+    fn subject(&self) -> Subject<'_> {
+        let is_own = self.kind == RecordKind::System.as_str();
+        let speaks = self.decision_id.is_some() || self.detail.change.is_some() || self.detail.withheld_seq.is_some();
+        Subject {
+            about: match (is_own, speaks) {
+                (false, _) => About::Itself,
+                (true, false) => About::Trail,
+                (true, true) => About::Another,
+            },
+            tenant: self.tenant.as_deref(),
+            resource_tenant: self.resource_tenant.as_deref(),
+            client: self.client.as_deref(),
+            at: self.at,
+        }
+    }
 }
 
 /// A stretch of time, and how many records lie in it.
@@ -152,13 +200,13 @@ impl Judge<'_> {
         let body = cipher::clear(frame, self.key).map_err(|_sealed| Kept::Unread)?;
         for line in cipher::lines(&body) {
             let line: Line<'_> = serde_json::from_slice(line).map_err(|_newer| Kept::Unread)?;
-            let (tenant, client) = (line.tenant.as_deref(), line.client.as_deref());
-            if !self.retention.is_over(line.at, tenant, self.now) {
+            let subject = line.subject();
+            // A note that speaks of another record stays as long as that one may, whoever's it is.
+            let tenant = subject.tenant.filter(|_| subject.about != About::Another);
+            if !self.retention.is_over(line.at, tenant, subject.resource_tenant, self.now) {
                 return Err(Kept::Time);
             }
-            let keeps = |hold: &&Hold| {
-                line.detail.hold.as_ref() == Some(&hold.id) || hold.scope.keeps(&line.kind, tenant, client, line.at)
-            };
+            let keeps = |hold: &&Hold| line.detail.hold.as_ref() == Some(&hold.id) || hold.scope.keeps(&subject);
             if let Some(hold) = self.holds.iter().find(keeps) {
                 return Err(Kept::Hold(hold.id.clone()));
             }

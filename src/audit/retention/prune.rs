@@ -1,23 +1,28 @@
 //! Pruning: first its record, then the stubs, then the segments. A stub that is in its place decides: what it stands for
-//! goes, at the latest when the trail is opened again; without it nothing has gone.
+//! goes, at the latest when the trail is opened again (`finish.rs`); without it nothing has gone.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{io, path::Path};
 
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Plan,
-    stub::{file_name, is_unfinished, making_name},
+    Plan, Stub,
+    stub::{file_name, making_name},
 };
 use crate::{
     audit::{
-        folder::Folder,
+        keyring::EncryptionKeys,
+        read::{Filter, ReadError, records},
         recorded::AppendError,
-        storage::{self, Storage},
+        storage,
         trail::Trail,
     },
     domain::{Record, RecordKind, Tier, Timestamp, record::PrincipalRecord},
 };
+
+const ACTION: &str = "audit:prune";
+const BEGUN: &str = "prune_begun";
 
 /// What was pruned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +35,9 @@ pub struct Pruned {
 /// Why pruning stopped. What is in between is finished, or never happened, when the trail is opened again.
 #[derive(Debug, thiserror::Error)]
 pub enum PruneError {
+    /// An unsigned stub would be damage to whoever verifies with the key, and could not be finished either.
+    #[error("`audit.key_file` is set and its key could not be loaded: nothing is pruned without a signed stub")]
+    NoKey,
     #[error("the pruning could not be recorded")]
     Unrecorded(#[from] AppendError),
     #[error("a stub cannot be written")]
@@ -48,10 +56,13 @@ pub async fn prune(trail: &Trail, plan: &Plan, by: &str, at: Timestamp) -> Resul
     if plan.writers.is_empty() {
         return Ok(pruned);
     }
-    trail.append((), record(plan, by, at, "prune_begun"), Tier::Disk).await?;
     let origin = trail.origin();
     let (dir, storage) = (origin.config.dir.as_path(), origin.storage.as_ref());
     let key = trail.signing_key();
+    if origin.config.key_file.is_some() && key.is_none() {
+        return Err(PruneError::NoKey);
+    }
+    trail.append((), record(plan, by, at, BEGUN), Tier::Disk).await?;
     for writer in &plan.writers {
         let text = writer.stub.encode(key.as_deref()).map_err(PruneError::Stub)?;
         let making = dir.join(making_name(writer.stub.writer));
@@ -76,7 +87,7 @@ pub async fn prune(trail: &Trail, plan: &Plan, by: &str, at: Timestamp) -> Resul
 fn record(plan: &Plan, by: &str, at: Timestamp, event: &str) -> Record {
     let mut record = Record::new(RecordKind::Admin, at);
     record.principal = Some(PrincipalRecord { kind: "User".to_owned(), id: by.to_owned(), roles: Vec::new() });
-    record.action = Some("audit:prune".to_owned());
+    record.action = Some(ACTION.to_owned());
     record.crud = Some('D');
     let mut say = |key: &str, value| drop(record.detail.insert(key.to_owned(), value));
     say("event", json!(event));
@@ -92,31 +103,39 @@ fn record(plan: &Plan, by: &str, at: Timestamp, event: &str) -> Record {
     record
 }
 
-/// Finishes a pruning that was cut off: segments that a stub stands for go, half a stub goes. Returns how many segments.
-pub(in crate::audit) fn finish(dir: &Path, storage: &dyn Storage) -> io::Result<usize> {
-    let folder = Folder::list(dir)?;
-    let mut left = BTreeSet::new();
-    for stub in folder.stubs.iter().map(|file| &file.stub) {
-        let files = folder.writers.iter().filter(|files| files.writer == stub.writer);
-        let gone = files.flat_map(|files| &files.segments).filter(|segment| segment.number <= stub.segment);
-        left.extend(gone.map(|segment| segment.path.clone()));
+/// Up to where a pruning that was begun was to go, of one writer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Begun {
+    writer: String,
+    segment: u32,
+    seq: u64,
+    root: String,
+}
+
+impl Begun {
+    pub(super) fn names(&self, stub: &Stub) -> bool {
+        (self.segment, self.seq) == (stub.segment, stub.seq)
+            && self.writer == stub.writer.to_string()
+            && self.root == stub.root.to_string()
     }
-    let segments = left.len();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_unfinished) {
-            left.insert(path);
+}
+
+/// All prunings that the records of a folder say were begun.
+pub(super) fn begun(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Begun>, ReadError> {
+    let mut found = Vec::new();
+    let mark = memchr::memmem::Finder::new(BEGUN);
+    for stored in records(dir, Filter { keys, ..Filter::default() })? {
+        let stored = stored?;
+        if mark.find(&stored.line).is_none() {
+            continue;
         }
+        let Ok(mut record) = serde_json::from_slice::<Record>(&stored.line) else { continue };
+        let is_one = record.kind == RecordKind::Admin && record.action.as_deref() == Some(ACTION);
+        if !is_one || record.detail.get("event").and_then(|event| event.as_str()) != Some(BEGUN) {
+            continue;
+        }
+        let writers = record.detail.remove("writers").unwrap_or_default();
+        found.extend(serde_json::from_value::<Vec<Begun>>(writers).unwrap_or_default());
     }
-    if left.is_empty() {
-        return Ok(0);
-    }
-    // A stub whose name is not on disk yet must not go before its segments do.
-    storage.sync_dir(dir)?;
-    for path in &left {
-        storage.unlink(path)?;
-    }
-    storage.sync_dir(dir)?;
-    tracing::warn!(segments, "a pruning that was cut off is finished");
-    Ok(segments)
+    Ok(found)
 }

@@ -152,6 +152,11 @@ fn parse(stored: &[u8], writer: Uuid) -> Result<StubFile, &'static str> {
 }
 
 impl StubFile {
+    /// Whether it says that it is signed, whoever did.
+    pub(super) fn is_signed(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// What the keys say of it.
     pub(in crate::audit) fn judged_by(&self, keys: &[VerifierKey]) -> Signed {
         match &self.name {

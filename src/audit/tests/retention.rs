@@ -7,7 +7,10 @@ use super::{
 use crate::{
     audit::{
         extent,
-        retention::{HoldScope, HoldTurn, Kept, PlanError, Retention, hold_record, holds, plan, prune},
+        retention::{
+            HoldScope, HoldTurn, HoldsError, Kept, Plan, PlanError, PruneError, Retention, hold_record, holds, plan,
+            prune,
+        },
     },
     clock::FrozenClock,
     domain::Timestamp,
@@ -41,6 +44,21 @@ async fn write_on(day: Timestamp, dir: &Path, storage: Arc<dyn Storage>, (tenant
     trail.close().await.unwrap();
 }
 
+/// One record of that day in a writer of its own, which started two years before.
+async fn write_one(dir: &Path, mut record: Record, day: &str) {
+    record.at = at(day);
+    let trail = open_at(record.at - jiff::SignedDuration::from_hours(24 * 731), dir, Arc::new(Disk));
+    trail.append((), record, Tier::Process).await.unwrap();
+    trail.close().await.unwrap();
+}
+
+/// What keeps the first segment of the folder's first writer.
+fn first_kept(dir: &Path, retention: &Retention, now: Timestamp) -> Option<Kept> {
+    let first = check(dir).writers[0].writer.clone();
+    let planned = planned(dir, retention, now).unwrap();
+    planned.kept.into_iter().find(|(writer, segment, _)| (writer, *segment) == (&first, 1)).map(|(_, _, why)| why)
+}
+
 /// A writer of 2018, one of the year after, one of 2024.
 async fn three_writers() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -52,9 +70,13 @@ async fn three_writers() -> tempfile::TempDir {
     dir
 }
 
+fn planned(dir: &Path, retention: &Retention, now: Timestamp) -> Result<Plan, PlanError> {
+    plan(dir, retention, &VerifyOptions::default(), now)
+}
+
 async fn pruned_at(now: Timestamp, dir: &Path, retention: &Retention) -> u64 {
     let trail = open_at(now, dir, Arc::new(Disk));
-    let planned = plan(dir, retention, &EncryptionKeys::default(), now).unwrap();
+    let planned = planned(dir, retention, now).unwrap();
     let pruned = prune(&trail, &planned, "pri", now).await.unwrap();
     trail.close().await.unwrap();
     pruned.records
@@ -81,10 +103,10 @@ async fn hold(dir: &Path, now: Timestamp, id: &str, turn: HoldTurn) {
 async fn what_is_over_goes_to_the_day_and_the_rest_verifies_with_the_stub_named() {
     let dir = three_writers().await;
     let first = check(dir.path()).writers[0].clone();
-    let day_before = plan(dir.path(), &six(), &EncryptionKeys::default(), at("2024-03-10T23:59:59Z")).unwrap();
+    let day_before = planned(dir.path(), &six(), at("2024-03-10T23:59:59Z")).unwrap();
     assert_eq!((day_before.segments(), &day_before.kept[0].2), (0, &Kept::Time));
     let before = segments(dir.path());
-    let planned = plan(dir.path(), &six(), &EncryptionKeys::default(), later()).unwrap();
+    let planned = planned(dir.path(), &six(), later()).unwrap();
     assert_eq!((planned.segments(), planned.records()), (first.segments, 61));
     assert_eq!(segments(dir.path()), before, "a plan changes nothing");
 
@@ -151,7 +173,7 @@ async fn a_hold_keeps_what_it_names_until_it_is_lifted() {
     hold(dir.path(), early, "case-1", HoldTurn::Place(scope)).await;
     let standing = holds(dir.path(), EncryptionKeys::default()).unwrap();
     assert_eq!((standing.len(), standing[0].by.as_str(), standing[0].reason.as_str()), (1, "pri", "case 26-113"));
-    let planned = plan(dir.path(), &six(), &EncryptionKeys::default(), later()).unwrap();
+    let planned = planned(dir.path(), &six(), later()).unwrap();
     assert_eq!((planned.segments(), &planned.kept[0].2), (0, &Kept::Hold("case-1".to_owned())));
     // The record of a hold that stands outlives its own time, or the hold would end by itself.
     let far = at("2040-01-01T00:00:00Z");
@@ -223,7 +245,7 @@ async fn a_damaged_trail_is_not_pruned() {
     let mut stored = std::fs::read(&path).unwrap();
     stored[5000] ^= 1;
     std::fs::write(&path, &stored).unwrap();
-    let planned = plan(dir.path(), &six(), &EncryptionKeys::default(), later());
+    let planned = planned(dir.path(), &six(), later());
     assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
 }
 
@@ -237,7 +259,7 @@ async fn a_pruning_that_is_cut_off_anywhere_is_finished_or_never_was() {
     let before = stored(dir.path());
     let trail = open_at(later(), dir.path(), disk.storage());
     let begun = disk.events().len();
-    let planned = plan(dir.path(), &six(), &EncryptionKeys::default(), later()).unwrap();
+    let planned = planned(dir.path(), &six(), later()).unwrap();
     prune(&trail, &planned, "pri", later()).await.unwrap();
     trail.close().await.unwrap();
     let events = disk.events();
@@ -266,4 +288,239 @@ async fn a_pruning_that_is_cut_off_anywhere_is_finished_or_never_was() {
         }
     }
     assert!(whole > 0 && gone > 0, "{whole} {gone}");
+}
+
+#[tokio::test]
+async fn a_record_of_two_tenants_is_kept_for_either_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut record = decision("d1");
+    (record.tenant, record.resource_tenant, record.client) =
+        (Some("vendor".into()), Some("T1".into()), Some("C1".into()));
+    write_one(dir.path(), record, "2018-03-10T15:00:00Z").await;
+    write_one(dir.path(), decision("d2"), "2024-03-01T15:00:00Z").await;
+    let longer = |tenant: &str| Retention::new(6, [(tenant.to_owned(), 10)].into());
+    // Ten years after the start, whose record is of no tenant, and not yet after the record.
+    let far = at("2027-01-01T00:00:00Z");
+    for tenant in ["vendor", "T1"] {
+        assert_eq!(first_kept(dir.path(), &longer(tenant), far), Some(Kept::Time), "{tenant}");
+    }
+    assert_eq!(first_kept(dir.path(), &six(), far), None);
+    for (tenant, is_kept) in [("vendor", true), ("T1", true), ("T2", false)] {
+        let scope = HoldScope { tenant: Some(tenant.to_owned()), ..HoldScope::default() };
+        hold(dir.path(), far, "case", HoldTurn::Place(scope)).await;
+        let why = is_kept.then(|| Kept::Hold("case".to_owned()));
+        assert_eq!(first_kept(dir.path(), &six(), far), why, "{tenant}");
+        hold(dir.path(), far, "case", HoldTurn::Lift).await;
+    }
+}
+
+#[tokio::test]
+async fn a_note_about_another_record_is_kept_by_every_hold_and_a_plain_one_of_the_trail_by_none_that_names() {
+    let note = |key: &str| {
+        let mut record = Record::new(RecordKind::System, later());
+        match key {
+            "decision_id" => record.decision_id = Some("d1".to_owned()),
+            key => drop(record.detail.insert(key.to_owned(), 7.into())),
+        }
+        record
+    };
+    let scope =
+        HoldScope { client: Some("C1".to_owned()), to: Some(at("2018-01-01T00:00:00Z")), ..HoldScope::default() };
+    let kept = Some(Kept::Hold("case".to_owned()));
+    for (key, why) in [("decision_id", &kept), ("change", &kept), ("withheld_seq", &kept), ("count", &None)] {
+        let dir = tempfile::tempdir().unwrap();
+        write_one(dir.path(), note(key), "2018-03-10T15:00:00Z").await;
+        hold(dir.path(), at("2024-03-02T00:00:00Z"), "case", HoldTurn::Place(scope.clone())).await;
+        assert_eq!(&first_kept(dir.path(), &six(), later()), why, "{key}");
+    }
+    // Nobody knows whose the other record is: the longest years count, though this one names a tenant with less.
+    let dir = tempfile::tempdir().unwrap();
+    write_one(dir.path(), Record { tenant: Some("T1".into()), ..note("change") }, "2018-03-10T15:00:00Z").await;
+    write_one(dir.path(), decision("d2"), "2024-03-01T15:00:00Z").await;
+    let ten = Retention::new(6, [("T2".to_owned(), 10)].into());
+    assert_eq!(first_kept(dir.path(), &ten, at("2027-01-01T00:00:00Z")), Some(Kept::Time));
+}
+
+/// A folder as a pruning leaves it that is cut off before the first segment goes, and its stub.
+async fn cut_off(key_file: Option<PathBuf>) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |now| {
+        let config = TrailConfig { key_file: key_file.clone(), ..config(dir.path()) };
+        Trail::open_on(config, Arc::new(FrozenClock::at(now)), Arc::new(Disk)).unwrap()
+    };
+    for day in ["2018-03-10T15:00:00Z", "2024-03-01T15:00:00Z"] {
+        let trail = open(at(day));
+        for n in 0..60 {
+            let mut record = decision(&format!("d{n}"));
+            record.at = at(day);
+            trail.append((), record, Tier::Process).await.unwrap();
+        }
+        trail.close().await.unwrap();
+    }
+    let before = copy(dir.path());
+    let trail = open(later());
+    let planned = planned(dir.path(), &six(), later()).unwrap();
+    assert_eq!(prune(&trail, &planned, "pri", later()).await.unwrap().records, 61);
+    trail.close().await.unwrap();
+    let stub = stub_in(dir.path());
+    for path in segments(before.path()) {
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    (dir, stub)
+}
+
+fn stub_in(dir: &Path) -> PathBuf {
+    let mut paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|extension| extension == "pruned")).unwrap()
+}
+
+/// The stub with its line changed, its digest put right, and signed by `key` if there is one.
+fn rewritten(stub: &Path, key: Option<&SigningKey>, change: impl Fn(&str) -> String) {
+    let text = std::fs::read_to_string(stub).unwrap();
+    let [origin, _, json] = text.lines().take(3).collect::<Vec<_>>().try_into().unwrap();
+    let json = change(json);
+    let digest = crate::audit::merkle::Hash::of(&[json.as_bytes()]);
+    let writer = stub.file_stem().unwrap().to_str().unwrap();
+    let text = match key {
+        Some(key) => key.sign_text(&format!("{origin}\n{digest}\n{json}\n")),
+        None => format!("{writer}/pruned\n{digest}\n{json}\n\n"),
+    };
+    std::fs::write(stub, text).unwrap();
+}
+
+/// Opens the folder; whether the segments went, and whether the trail tells of it.
+async fn finishes(dir: &Path, key_file: Option<PathBuf>) -> (bool, bool) {
+    let first = segments(dir).remove(0);
+    let config = TrailConfig { key_file, ..config(dir) };
+    let trail = Trail::open_on(config, Arc::new(FrozenClock::at(later())), Arc::new(Disk)).unwrap();
+    trail.close().await.unwrap();
+    let told = records(dir, Filter::default())
+        .unwrap()
+        .any(|record| String::from_utf8_lossy(&record.unwrap().line).contains(r#""event":"pruning_finished""#));
+    (!first.exists(), told)
+}
+
+#[tokio::test]
+async fn a_pruning_that_was_cut_off_is_finished_and_told_of() {
+    let key = || Some(KEY.file.clone());
+    let (dir, _) = cut_off(key()).await;
+    assert_eq!(audit(dir.path(), None).first_bad().unwrap().problem, "unfinished_pruning");
+    assert_eq!(finishes(dir.path(), key()).await, (true, true));
+    assert_eq!(audit(dir.path(), None).verdict, Verdict::Whole);
+    let (dir, _) = cut_off(None).await;
+    assert_eq!(finishes(dir.path(), None).await, (true, true));
+    assert_eq!(check(dir.path()).verdict, Verdict::Whole);
+}
+
+#[tokio::test]
+async fn a_stub_that_the_key_the_trail_or_its_record_contradicts_deletes_nothing() {
+    let (key, other) = (SigningKey::read(&KEY.file).unwrap(), SigningKey::generate("trail.example/clinic").unwrap());
+    let signed = || Some(KEY.file.clone());
+    let same = str::to_owned;
+    let wrong_chain = |json: &str| {
+        let at = json.find("\"chain\":\"").unwrap() + 9;
+        let other = if json.get(at..=at) == Some("A") { "B" } else { "A" };
+        [json.get(..at).unwrap(), other, json.get(at + 1..).unwrap()].concat()
+    };
+    let stays = async |what: &str, dir: &Path, key_file: Option<PathBuf>| {
+        assert_eq!(finishes(dir, key_file).await, (false, false), "{what}");
+        let report = audit(dir, None);
+        assert_eq!(report.verdict, Verdict::Damaged, "{what}: {report:#?}");
+        assert!(report.findings.iter().any(|finding| finding.problem == "unfinished_pruning"), "{what}: {report:#?}");
+    };
+    // The key: nobody signed it, another did, or there is none to ask.
+    let (dir, stub) = cut_off(signed()).await;
+    let original = std::fs::read(&stub).unwrap();
+    rewritten(&stub, None, same);
+    stays("unsigned", dir.path(), signed()).await;
+    std::fs::write(&stub, &original).unwrap();
+    rewritten(&stub, Some(&other), same);
+    stays("another key", dir.path(), signed()).await;
+    std::fs::write(&stub, &original).unwrap();
+    stays("the key is gone", dir.path(), Some(dir.path().join("nowhere"))).await;
+    stays("no key is set", dir.path(), None).await;
+    // The trail: it does not go on there, or the segment is another.
+    rewritten(&stub, Some(&key), wrong_chain);
+    stays("another chain", dir.path(), signed()).await;
+    std::fs::write(&stub, &original).unwrap();
+    let writer = stub.file_stem().unwrap().to_str().unwrap().to_owned();
+    let last = segments(dir.path()).into_iter().rfind(|path| path.to_str().unwrap().contains(&writer)).unwrap();
+    let mut stored = std::fs::read(&last).unwrap();
+    stored[4200] ^= 1;
+    std::fs::write(&last, &stored).unwrap();
+    stays("a changed segment", dir.path(), signed()).await;
+    // Put right again, the same stub is believed.
+    stored[4200] ^= 1;
+    std::fs::write(&last, &stored).unwrap();
+    assert_eq!(finishes(dir.path(), signed()).await, (true, true));
+
+    // The record: the stub is put to a folder that was never pruned.
+    for key_file in [signed(), None] {
+        let (pruned, stub) = cut_off(key_file.clone()).await;
+        let newest = check(pruned.path()).writers.last().unwrap().writer.clone();
+        for path in segments(pruned.path()).iter().filter(|path| path.to_str().unwrap().contains(&newest)) {
+            std::fs::remove_file(path).unwrap();
+        }
+        assert!(stub.exists());
+        stays("no record", pruned.path(), key_file).await;
+    }
+}
+
+#[tokio::test]
+async fn a_trail_that_another_key_signed_or_a_checkpoint_outside_contradicts_is_not_pruned() {
+    let dir = three_writers().await;
+    let plan_with = |keys: Vec<VerifierKey>, checkpoints: Option<PathBuf>| {
+        plan(dir.path(), &six(), &VerifyOptions { keys, checkpoints, ..VerifyOptions::default() }, later())
+    };
+    assert_eq!(plan_with(vec![KEY.public.clone()], None).unwrap().records(), 61);
+    let other = SigningKey::generate("trail.example/clinic").unwrap();
+    let planned = plan_with(vec![other.verifier()], None);
+    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
+    let outside = tempfile::tempdir().unwrap();
+    let first: uuid::Uuid = check(dir.path()).writers[0].writer.parse().unwrap();
+    let key = SigningKey::read(&KEY.file).unwrap();
+    let note = key.sign(first, 900, &crate::audit::merkle::Hash([7; 32]));
+    crate::audit::outside::append(outside.path(), first, &note).unwrap();
+    let planned = plan_with(vec![KEY.public.clone()], Some(outside.path().to_owned()));
+    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
+}
+
+#[tokio::test]
+async fn a_trail_whose_key_cannot_be_loaded_is_not_pruned() {
+    let dir = three_writers().await;
+    let before = segments(dir.path());
+    let config = TrailConfig { key_file: Some(dir.path().join("nowhere")), ..config(dir.path()) };
+    let trail = Trail::open_on(config, Arc::new(FrozenClock::at(later())), Arc::new(Disk)).unwrap();
+    let planned = planned(dir.path(), &six(), later()).unwrap();
+    let refused = prune(&trail, &planned, "pri", later()).await;
+    assert!(matches!(refused, Err(PruneError::NoKey)), "{refused:?}");
+    trail.close().await.unwrap();
+    assert_eq!(segments(dir.path())[..before.len()], before);
+}
+
+#[tokio::test]
+async fn where_the_beginning_is_elsewhere_no_hold_can_be_seen_and_nothing_is_pruned() {
+    let dir = three_writers().await;
+    hold(dir.path(), at("2018-03-11T00:00:00Z"), "case-1", HoldTurn::Place(HoldScope::default())).await;
+    let first = segments(dir.path()).remove(0);
+    // As the sweep does once the store holds it: a part of the first writer, then all of it.
+    let writer = first.file_name().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();
+    for path in segments(dir.path()).into_iter().filter(|path| path.to_str().unwrap().contains(&writer)) {
+        std::fs::remove_file(&path).unwrap();
+        let unseen = holds(dir.path(), EncryptionKeys::default());
+        assert!(matches!(&unseen, Err(HoldsError::Elsewhere { writer: of, .. }) if *of == writer), "{unseen:?}");
+        let planned = planned(dir.path(), &six(), later());
+        assert!(matches!(&planned, Err(PlanError::Elsewhere { writer: of, .. }) if *of == writer), "{planned:?}");
+    }
+    // Damage is damage there too.
+    let path = segments(dir.path()).remove(1);
+    let mut stored = std::fs::read(&path).unwrap();
+    stored[5000] ^= 1;
+    std::fs::write(&path, &stored).unwrap();
+    let planned = planned(dir.path(), &six(), later());
+    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
+    // What was pruned left a stub: the holds that stand are still here.
+    let dir = three_writers().await;
+    pruned_at(later(), dir.path(), &six()).await;
+    assert_eq!(holds(dir.path(), EncryptionKeys::default()).unwrap(), []);
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::writing;
 use crate::{
-    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, hold_record, holds},
+    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -56,7 +56,7 @@ Examples:
 
 Exit codes:
   0  done, also when none stands
-  1  could not run";
+  1  could not run, or the beginning of the trail is elsewhere, and with it holds perhaps";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -168,7 +168,18 @@ fn list(config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 }
 
 fn standing(place: &writing::Place) -> Result<Vec<Hold>, Failure> {
-    holds(&place.dir, place.keys.clone()).map_err(|error| super::encryption::unread(&error))
+    holds(&place.dir, place.keys.clone()).map_err(|error| unseen(&error))
+}
+
+/// Nobody can say which holds stand.
+pub(super) fn unseen(error: &HoldsError) -> Failure {
+    match error {
+        HoldsError::Elsewhere { .. } => Failure::of(Exit::CannotRun, error).next(
+            "ask where the whole trail is: segments that were shipped are in the store, and `audit.keep_local_hours` says \
+             how long they stay here; nothing is pruned from this folder meanwhile",
+        ),
+        HoldsError::Read(error) => super::encryption::unread(error),
+    }
 }
 
 fn line(hold: &Hold) -> String {

@@ -1,6 +1,6 @@
 //! `chaperone audit prune`: lets segments go whose every record is over its time and under no hold.
 
-use super::{encryption, writing};
+use super::{encryption, hold, keys, writing};
 use crate::{
     audit::retention::{Kept, Plan, PlanError, plan, prune},
     cli::{
@@ -19,12 +19,12 @@ Examples:
 
 Exit codes:
   0  done, also when nothing may go
-  1  could not run
-  6  the trail is damaged: nothing of it is pruned
+  1  could not run, or the folder has not the whole trail
+  6  the trail is damaged, or signed by a key that was not given: nothing of it is pruned
 
 A record is kept for the years of its tenant (`audit.tenant_retention_years`, else `audit.retention_years`), to the day
 and never less than six. Whole segments go, a writer's oldest first; a signed stub stays for each writer, so that the
-rest still verifies. The pruning is recorded in the trail, which must not be in use: stop the sidecar first.";
+rest still verifies. The trail is held against the key in `audit.key_file` and `audit.checkpoints_dir` first. The pruning is recorded in the trail, which must not be in use: stop the sidecar first.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -35,6 +35,9 @@ pub(in crate::cli) struct Args {
     /// Who prunes, by id
     #[arg(long, value_name = "ID", required_unless_present = "dry_run")]
     by: Option<String>,
+    /// A public key that signed before the configured one, or a file of them; repeat it for each
+    #[arg(long, value_name = "VKEY")]
+    key: Vec<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -45,7 +48,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     if place.is_shipped {
         say("the trail is shipped: the store still holds what goes here, nothing prunes its tables yet");
     }
-    let planned = || plan(&place.dir, &place.retention, &place.keys, now).map_err(|error| unplanned(&error));
+    let witnesses = place.witnesses(keys(&args.key)?)?;
+    let planned = || plan(&place.dir, &place.retention, &witnesses, now).map_err(|error| unplanned(&error));
     let by = match (&args.by, args.dry_run) {
         (Some(by), false) => by,
         (_, true) | (None, _) => {
@@ -111,6 +115,10 @@ fn unplanned(error: &PlanError) -> Failure {
         PlanError::Damaged { .. } => {
             Failure::of(Exit::TrailBroken, error).next("`chaperone audit verify` says what is damaged")
         }
+        PlanError::Elsewhere { .. } => Failure::of(Exit::CannotRun, error).next(
+            "prune where the whole trail is; if none of it was shipped, `chaperone audit verify` says what is missing",
+        ),
+        PlanError::Holds(error) => hold::unseen(error),
         PlanError::Sealed(why) => encryption::sealed(Failure::of(encryption::exit(why), error), why),
         PlanError::Read(error) => encryption::unread(error),
         PlanError::Verify(_) => Failure::of(Exit::CannotRun, error),

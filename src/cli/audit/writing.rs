@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     app,
-    audit::{EncryptionKeys, OpenError, Trail, TrailConfig, retention::Retention},
+    audit::{
+        EncryptionKeys, KeyError, OpenError, SigningKey, Trail, TrailConfig, VerifierKey, VerifyOptions,
+        retention::Retention,
+    },
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -49,6 +52,17 @@ impl Place {
         self.clock.now()
     }
 
+    /// What the trail is held against before anything of it goes: the configured key, those that signed `before` it, and
+    /// the checkpoints outside.
+    pub(super) fn witnesses(&self, before: Vec<VerifierKey>) -> Result<VerifyOptions, Failure> {
+        let mut keys = before;
+        if let Some(path) = &self.config.key_file {
+            keys.push(SigningKey::read(path).map_err(|error| unloaded(&error))?.verifier());
+        }
+        let checkpoints = self.config.checkpoints_dir.clone();
+        Ok(VerifyOptions { keys, checkpoints, encryption: self.keys.clone(), ..VerifyOptions::default() })
+    }
+
     /// Takes the folder and begins a writer.
     pub(super) fn open(&self) -> Result<Trail, Failure> {
         Trail::open(self.config.clone(), Arc::clone(&self.clock)).map_err(|error| {
@@ -66,4 +80,10 @@ impl Place {
             }
         })
     }
+}
+
+fn unloaded(error: &KeyError) -> Failure {
+    Failure::of(Exit::CannotRun, error)
+        .at("audit.key_file")
+        .next("let this person read the key: nothing is pruned unless it vouches for the trail, and signs what stays")
 }

@@ -261,8 +261,10 @@ impl Check<'_> {
                 return Err(Box::new(self.finding(number, 0, "missing", detail)));
             }
             Some(stub) if number <= stub.segment => {
-                let detail =
-                    format!("a pruning up to segment {} was cut off: the next start finishes it", stub.segment);
+                let detail = format!(
+                    "a stub says that segments up to {} were pruned: the next start finishes that, or says why it does not",
+                    stub.segment
+                );
                 return Err(Box::new(self.finding(number, 0, "unfinished_pruning", detail)));
             }
             Some(stub) => {

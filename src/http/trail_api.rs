@@ -309,7 +309,6 @@ fn understand(route: Route, text: &str) -> Result<Asked, ApiError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test takes a segment away, as the sweep does")]
 mod tests {
     use http_body_util::BodyExt;
 

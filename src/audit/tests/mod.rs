@@ -13,6 +13,7 @@ mod restart;
 mod retention;
 mod shipping;
 mod tamper;
+mod witnesses;
 
 use std::{
     path::{Path, PathBuf},

@@ -7,25 +7,22 @@ use super::{
 use crate::{
     audit::{
         extent,
-        retention::{
-            HoldScope, HoldTurn, HoldsError, Kept, Plan, PlanError, PruneError, Retention, hold_record, holds, plan,
-            prune,
-        },
+        retention::{HoldScope, HoldTurn, Kept, Plan, PlanError, Retention, hold_record, holds, plan, prune},
     },
     clock::FrozenClock,
     domain::Timestamp,
 };
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 /// Six years to the day after the first records, that day over.
-fn later() -> Timestamp {
+pub(super) fn later() -> Timestamp {
     at("2024-03-11T00:00:00Z")
 }
 
-fn six() -> Retention {
+pub(super) fn six() -> Retention {
     Retention::new(6, std::collections::BTreeMap::new())
 }
 
@@ -60,7 +57,7 @@ fn first_kept(dir: &Path, retention: &Retention, now: Timestamp) -> Option<Kept>
 }
 
 /// A writer of 2018, one of the year after, one of 2024.
-async fn three_writers() -> tempfile::TempDir {
+pub(super) async fn three_writers() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (day, client) in
         [("2018-03-10T15:00:00Z", "C1"), ("2019-03-10T15:00:00Z", "C2"), ("2024-03-01T15:00:00Z", "C3")]
@@ -70,11 +67,11 @@ async fn three_writers() -> tempfile::TempDir {
     dir
 }
 
-fn planned(dir: &Path, retention: &Retention, now: Timestamp) -> Result<Plan, PlanError> {
+pub(super) fn planned(dir: &Path, retention: &Retention, now: Timestamp) -> Result<Plan, PlanError> {
     plan(dir, retention, &VerifyOptions::default(), now)
 }
 
-async fn pruned_at(now: Timestamp, dir: &Path, retention: &Retention) -> u64 {
+pub(super) async fn pruned_at(now: Timestamp, dir: &Path, retention: &Retention) -> u64 {
     let trail = open_at(now, dir, Arc::new(Disk));
     let planned = planned(dir, retention, now).unwrap();
     let pruned = prune(&trail, &planned, "pri", now).await.unwrap();
@@ -91,7 +88,7 @@ fn clients(dir: &Path) -> std::collections::BTreeSet<String> {
         .collect()
 }
 
-async fn hold(dir: &Path, now: Timestamp, id: &str, turn: HoldTurn) {
+pub(super) async fn hold(dir: &Path, now: Timestamp, id: &str, turn: HoldTurn) {
     let standing = holds(dir, EncryptionKeys::default()).unwrap();
     let record = hold_record(id, turn, ("pri", "case 26-113"), &standing, now).unwrap();
     let trail = open_at(now, dir, Arc::new(Disk));
@@ -339,188 +336,4 @@ async fn a_note_about_another_record_is_kept_by_every_hold_and_a_plain_one_of_th
     write_one(dir.path(), decision("d2"), "2024-03-01T15:00:00Z").await;
     let ten = Retention::new(6, [("T2".to_owned(), 10)].into());
     assert_eq!(first_kept(dir.path(), &ten, at("2027-01-01T00:00:00Z")), Some(Kept::Time));
-}
-
-/// A folder as a pruning leaves it that is cut off before the first segment goes, and its stub.
-async fn cut_off(key_file: Option<PathBuf>) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let open = |now| {
-        let config = TrailConfig { key_file: key_file.clone(), ..config(dir.path()) };
-        Trail::open_on(config, Arc::new(FrozenClock::at(now)), Arc::new(Disk)).unwrap()
-    };
-    for day in ["2018-03-10T15:00:00Z", "2024-03-01T15:00:00Z"] {
-        let trail = open(at(day));
-        for n in 0..60 {
-            let mut record = decision(&format!("d{n}"));
-            record.at = at(day);
-            trail.append((), record, Tier::Process).await.unwrap();
-        }
-        trail.close().await.unwrap();
-    }
-    let before = copy(dir.path());
-    let trail = open(later());
-    let planned = planned(dir.path(), &six(), later()).unwrap();
-    assert_eq!(prune(&trail, &planned, "pri", later()).await.unwrap().records, 61);
-    trail.close().await.unwrap();
-    let stub = stub_in(dir.path());
-    for path in segments(before.path()) {
-        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
-    (dir, stub)
-}
-
-fn stub_in(dir: &Path) -> PathBuf {
-    let mut paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    paths.find(|path| path.extension().is_some_and(|extension| extension == "pruned")).unwrap()
-}
-
-/// The stub with its line changed, its digest put right, and signed by `key` if there is one.
-fn rewritten(stub: &Path, key: Option<&SigningKey>, change: impl Fn(&str) -> String) {
-    let text = std::fs::read_to_string(stub).unwrap();
-    let [origin, _, json] = text.lines().take(3).collect::<Vec<_>>().try_into().unwrap();
-    let json = change(json);
-    let digest = crate::audit::merkle::Hash::of(&[json.as_bytes()]);
-    let writer = stub.file_stem().unwrap().to_str().unwrap();
-    let text = match key {
-        Some(key) => key.sign_text(&format!("{origin}\n{digest}\n{json}\n")),
-        None => format!("{writer}/pruned\n{digest}\n{json}\n\n"),
-    };
-    std::fs::write(stub, text).unwrap();
-}
-
-/// Opens the folder; whether the segments went, and whether the trail tells of it.
-async fn finishes(dir: &Path, key_file: Option<PathBuf>) -> (bool, bool) {
-    let first = segments(dir).remove(0);
-    let config = TrailConfig { key_file, ..config(dir) };
-    let trail = Trail::open_on(config, Arc::new(FrozenClock::at(later())), Arc::new(Disk)).unwrap();
-    trail.close().await.unwrap();
-    let told = records(dir, Filter::default())
-        .unwrap()
-        .any(|record| String::from_utf8_lossy(&record.unwrap().line).contains(r#""event":"pruning_finished""#));
-    (!first.exists(), told)
-}
-
-#[tokio::test]
-async fn a_pruning_that_was_cut_off_is_finished_and_told_of() {
-    let key = || Some(KEY.file.clone());
-    let (dir, _) = cut_off(key()).await;
-    assert_eq!(audit(dir.path(), None).first_bad().unwrap().problem, "unfinished_pruning");
-    assert_eq!(finishes(dir.path(), key()).await, (true, true));
-    assert_eq!(audit(dir.path(), None).verdict, Verdict::Whole);
-    let (dir, _) = cut_off(None).await;
-    assert_eq!(finishes(dir.path(), None).await, (true, true));
-    assert_eq!(check(dir.path()).verdict, Verdict::Whole);
-}
-
-#[tokio::test]
-async fn a_stub_that_the_key_the_trail_or_its_record_contradicts_deletes_nothing() {
-    let (key, other) = (SigningKey::read(&KEY.file).unwrap(), SigningKey::generate("trail.example/clinic").unwrap());
-    let signed = || Some(KEY.file.clone());
-    let same = str::to_owned;
-    let wrong_chain = |json: &str| {
-        let at = json.find("\"chain\":\"").unwrap() + 9;
-        let other = if json.get(at..=at) == Some("A") { "B" } else { "A" };
-        [json.get(..at).unwrap(), other, json.get(at + 1..).unwrap()].concat()
-    };
-    let stays = async |what: &str, dir: &Path, key_file: Option<PathBuf>| {
-        assert_eq!(finishes(dir, key_file).await, (false, false), "{what}");
-        let report = audit(dir, None);
-        assert_eq!(report.verdict, Verdict::Damaged, "{what}: {report:#?}");
-        assert!(report.findings.iter().any(|finding| finding.problem == "unfinished_pruning"), "{what}: {report:#?}");
-    };
-    // The key: nobody signed it, another did, or there is none to ask.
-    let (dir, stub) = cut_off(signed()).await;
-    let original = std::fs::read(&stub).unwrap();
-    rewritten(&stub, None, same);
-    stays("unsigned", dir.path(), signed()).await;
-    std::fs::write(&stub, &original).unwrap();
-    rewritten(&stub, Some(&other), same);
-    stays("another key", dir.path(), signed()).await;
-    std::fs::write(&stub, &original).unwrap();
-    stays("the key is gone", dir.path(), Some(dir.path().join("nowhere"))).await;
-    stays("no key is set", dir.path(), None).await;
-    // The trail: it does not go on there, or the segment is another.
-    rewritten(&stub, Some(&key), wrong_chain);
-    stays("another chain", dir.path(), signed()).await;
-    std::fs::write(&stub, &original).unwrap();
-    let writer = stub.file_stem().unwrap().to_str().unwrap().to_owned();
-    let last = segments(dir.path()).into_iter().rfind(|path| path.to_str().unwrap().contains(&writer)).unwrap();
-    let mut stored = std::fs::read(&last).unwrap();
-    stored[4200] ^= 1;
-    std::fs::write(&last, &stored).unwrap();
-    stays("a changed segment", dir.path(), signed()).await;
-    // Put right again, the same stub is believed.
-    stored[4200] ^= 1;
-    std::fs::write(&last, &stored).unwrap();
-    assert_eq!(finishes(dir.path(), signed()).await, (true, true));
-
-    // The record: the stub is put to a folder that was never pruned.
-    for key_file in [signed(), None] {
-        let (pruned, stub) = cut_off(key_file.clone()).await;
-        let newest = check(pruned.path()).writers.last().unwrap().writer.clone();
-        for path in segments(pruned.path()).iter().filter(|path| path.to_str().unwrap().contains(&newest)) {
-            std::fs::remove_file(path).unwrap();
-        }
-        assert!(stub.exists());
-        stays("no record", pruned.path(), key_file).await;
-    }
-}
-
-#[tokio::test]
-async fn a_trail_that_another_key_signed_or_a_checkpoint_outside_contradicts_is_not_pruned() {
-    let dir = three_writers().await;
-    let plan_with = |keys: Vec<VerifierKey>, checkpoints: Option<PathBuf>| {
-        plan(dir.path(), &six(), &VerifyOptions { keys, checkpoints, ..VerifyOptions::default() }, later())
-    };
-    assert_eq!(plan_with(vec![KEY.public.clone()], None).unwrap().records(), 61);
-    let other = SigningKey::generate("trail.example/clinic").unwrap();
-    let planned = plan_with(vec![other.verifier()], None);
-    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
-    let outside = tempfile::tempdir().unwrap();
-    let first: uuid::Uuid = check(dir.path()).writers[0].writer.parse().unwrap();
-    let key = SigningKey::read(&KEY.file).unwrap();
-    let note = key.sign(first, 900, &crate::audit::merkle::Hash([7; 32]));
-    crate::audit::outside::append(outside.path(), first, &note).unwrap();
-    let planned = plan_with(vec![KEY.public.clone()], Some(outside.path().to_owned()));
-    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
-}
-
-#[tokio::test]
-async fn a_trail_whose_key_cannot_be_loaded_is_not_pruned() {
-    let dir = three_writers().await;
-    let before = segments(dir.path());
-    let config = TrailConfig { key_file: Some(dir.path().join("nowhere")), ..config(dir.path()) };
-    let trail = Trail::open_on(config, Arc::new(FrozenClock::at(later())), Arc::new(Disk)).unwrap();
-    let planned = planned(dir.path(), &six(), later()).unwrap();
-    let refused = prune(&trail, &planned, "pri", later()).await;
-    assert!(matches!(refused, Err(PruneError::NoKey)), "{refused:?}");
-    trail.close().await.unwrap();
-    assert_eq!(segments(dir.path())[..before.len()], before);
-}
-
-#[tokio::test]
-async fn where_the_beginning_is_elsewhere_no_hold_can_be_seen_and_nothing_is_pruned() {
-    let dir = three_writers().await;
-    hold(dir.path(), at("2018-03-11T00:00:00Z"), "case-1", HoldTurn::Place(HoldScope::default())).await;
-    let first = segments(dir.path()).remove(0);
-    // As the sweep does once the store holds it: a part of the first writer, then all of it.
-    let writer = first.file_name().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();
-    for path in segments(dir.path()).into_iter().filter(|path| path.to_str().unwrap().contains(&writer)) {
-        std::fs::remove_file(&path).unwrap();
-        let unseen = holds(dir.path(), EncryptionKeys::default());
-        assert!(matches!(&unseen, Err(HoldsError::Elsewhere { writer: of, .. }) if *of == writer), "{unseen:?}");
-        let planned = planned(dir.path(), &six(), later());
-        assert!(matches!(&planned, Err(PlanError::Elsewhere { writer: of, .. }) if *of == writer), "{planned:?}");
-    }
-    // Damage is damage there too.
-    let path = segments(dir.path()).remove(1);
-    let mut stored = std::fs::read(&path).unwrap();
-    stored[5000] ^= 1;
-    std::fs::write(&path, &stored).unwrap();
-    let planned = planned(dir.path(), &six(), later());
-    assert!(matches!(planned, Err(PlanError::Damaged { .. })), "{planned:?}");
-    // What was pruned left a stub: the holds that stand are still here.
-    let dir = three_writers().await;
-    pruned_at(later(), dir.path(), &six()).await;
-    assert_eq!(holds(dir.path(), EncryptionKeys::default()).unwrap(), []);
 }

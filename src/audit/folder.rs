@@ -158,12 +158,22 @@ pub fn extent(dir: &Path, since: Timestamp) -> io::Result<FolderExtent> {
     Ok(extent_of(&Folder::list(dir)?, since))
 }
 
+/// What was in a folder at any time and left it without a stub: shipped and taken away, or on another volume.
+pub(super) fn swept(dir: &Path) -> io::Result<Vec<(String, u64)>> {
+    Ok(extent_between(&Folder::list(dir)?, Timestamp::MAX, Timestamp::MIN).elsewhere)
+}
+
 pub(super) fn extent_of(folder: &Folder, since: Timestamp) -> FolderExtent {
+    extent_between(folder, since, since)
+}
+
+/// What was pruned under a stub and is older than `pruned_before` counts as here, and what had ended before `since`.
+fn extent_between(folder: &Folder, pruned_before: Timestamp, since: Timestamp) -> FolderExtent {
     let old: BTreeMap<Uuid, &Stub> = folder
         .stubs
         .iter()
         .map(|file| &file.stub)
-        .filter(|stub| stub.to < since)
+        .filter(|stub| stub.to < pruned_before)
         .map(|stub| (stub.writer, stub))
         .collect();
     let here: BTreeSet<Uuid> = folder.writers.iter().map(|files| files.writer).collect();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     audit::{
-        folder::extent,
+        folder::swept,
         keyring::EncryptionKeys,
         read::{Filter, ReadError, records},
     },
@@ -119,7 +119,7 @@ impl HoldScope {
 /// The folder cannot be read, a key to it is missing, or its beginning is elsewhere: no hold that is seen is not no hold.
 pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
     // What went by a stub was asked whether a hold stands in it.
-    let elsewhere = extent(dir, Timestamp::MAX).map_err(ReadError::at(dir))?.elsewhere;
+    let elsewhere = swept(dir).map_err(ReadError::at(dir))?;
     if let Some((writer, seq)) = elsewhere.into_iter().next() {
         return Err(HoldsError::Elsewhere { writer, seq });
     }

@@ -17,7 +17,7 @@ use crate::{
     audit::{
         bytes::len64,
         cipher::{self, DataKey},
-        folder::{Folder, SegmentFile, WriterFiles, extent, read_header},
+        folder::{Folder, SegmentFile, WriterFiles, read_header, swept},
         frame::{self, Frame, Kind},
         header::{HEADER_BYTES, Header, Predecessor},
         keyring::SealedError,
@@ -95,7 +95,7 @@ pub fn plan(dir: &Path, retention: &Retention, options: &VerifyOptions, now: Tim
     let keys = &options.encryption;
     if let Some(damaged) = damage(dir, options)? {
         // What was swept looks like what was stolen: it is told apart only in that all the rest is whole.
-        let swept = extent(dir, Timestamp::MAX).map_err(ReadError::at(dir))?.elsewhere.into_iter().next();
+        let swept = swept(dir).map_err(ReadError::at(dir))?.into_iter().next();
         let is_rest_whole = || damage(dir, &VerifyOptions { allow_pruned: true, ..options.clone() });
         return Err(match swept {
             Some((writer, seq)) if is_rest_whole()?.is_none() => PlanError::Elsewhere { writer, seq },

@@ -40,7 +40,7 @@ Without --tenant, --client, --from and --to it keeps all. The trail must not be 
 const AFTER_LIFT: &str = "\
 Examples:
   chaperone audit hold lift case-26-113 --by pri --reason settled
-  chaperone audit hold lift audit-26 --by pri --reason closed --config /etc/chaperone/chaperone.yaml
+  chaperone audit hold lift audit-26 --by pri --reason closed --config chaperone.yaml
 
 Exit codes:
   0  the hold is lifted, and the record of it is on disk

@@ -3,6 +3,7 @@
 pub(crate) mod authorizer;
 pub(crate) mod callers;
 pub(crate) mod clinic;
+pub(crate) mod folder;
 pub(crate) mod following;
 pub(crate) mod mapping;
 pub(crate) mod postgres;

@@ -303,7 +303,7 @@ impl Sidecar {
         let own = own_address();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for pack in ["policies", "schemas"] {
-            copy(&root.join(pack), &folder.join(pack));
+            super::folder::copy(&root.join(pack), &folder.join(pack));
         }
         let dir = folder.display();
         let uid = rustix::process::getuid().as_raw();
@@ -487,17 +487,4 @@ fn own_address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let pid = std::process::id();
     format!("127.{}.{}.{}", 64 + (pid >> 8) % 128, pid % 256, NEXT.fetch_add(1, Ordering::Relaxed) % 250 + 1)
-}
-
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

@@ -147,6 +147,21 @@ impl Store {
         self.unapplied(&mut transaction, parts).await
     }
 
+    /// Whether this is a SQLite file of which nothing was made yet: it is there a moment before its tables are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn is_bare(&self) -> Result<bool, StoreError> {
+        if self.dialect() == Dialect::Postgres {
+            return Ok(false);
+        }
+        let mut transaction = self.read().await?;
+        let noted = transaction.row(IS_NOTED, &[]).await?;
+        transaction.commit().await?;
+        Ok(!noted.map_or(Ok(None), |row| row.flag("noted"))?.unwrap_or(false))
+    }
+
     /// Whether `parts` are as this program needs them.
     ///
     /// # Errors

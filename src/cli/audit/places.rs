@@ -124,6 +124,9 @@ async fn writers(url: &str) -> Result<Vec<crate::store::HeldWriter>, StoreError>
     if path.is_some_and(|path| !Path::new(path.strip_prefix("//").unwrap_or(path)).exists()) {
         return Ok(Vec::new());
     }
+    if TrailReader::is_bare(url).await? {
+        return Ok(Vec::new());
+    }
     TrailReader::begin(url).await?.writers().await
 }
 

@@ -228,7 +228,7 @@ impl TrailFinder {
     ///
     /// [`StoreError`]; also when the tables are not as this program needs them, or hold records that only their key opens.
     pub async fn arrived(&self) -> Result<Arrived, StoreError> {
-        if self.is_missing() {
+        if self.is_missing() || self.store.is_bare().await? {
             return Ok(Arrived { upto: 0 });
         }
         self.store.check(&[Part::Trail]).await?;
@@ -254,7 +254,7 @@ impl TrailFinder {
         arrived: Arrived,
         known: &KnownBefore,
     ) -> Result<Vec<FoundRow>, StoreError> {
-        if self.is_missing() {
+        if self.is_missing() || arrived.upto == 0 && self.store.is_bare().await? {
             return Ok(Vec::new());
         }
         let (sql, values) = self.question(&QUESTIONS, filter, after, arrived, known);

@@ -57,6 +57,16 @@ impl TrailReader {
         Ok(Self { transaction: Store::open(url, options)?.read().await? })
     }
 
+    /// Whether it is a SQLite file of which nothing was made yet: a shipper makes the file, and then its tables.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn is_bare(url: &str) -> Result<bool, StoreError> {
+        let options = StoreOptions { create: false, ..StoreOptions::default() };
+        Store::open(url, options)?.is_bare().await
+    }
+
     /// All writers, by name.
     ///
     /// # Errors

@@ -298,6 +298,24 @@ const CHANGES: [&str; 10] = [
 ];
 
 #[tokio::test]
+async fn a_file_without_tables_yet_holds_nothing_and_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/t.db", folder.path().display());
+    let store = TrailStore::open(&url, MAKING).unwrap().store;
+    // The first connection makes the file, the migration its tables.
+    store.begin().await.unwrap().commit().await.unwrap();
+    assert!(TrailReader::is_bare(&url).await.unwrap());
+    let finder = TrailFinder::open(&url, std::time::Duration::from_secs(5)).unwrap();
+    let arrived = finder.arrived().await.unwrap();
+    assert_eq!(arrived, Arrived { upto: 0 });
+    let (filter, after, known) = (RecordFilter::default(), RowPlace::first(), KnownBefore::default());
+    assert_eq!(finder.find(&filter, &after, arrived, &known).await.unwrap(), []);
+    store.install(&[Part::Trail], now()).await.unwrap();
+    assert!(!TrailReader::is_bare(&url).await.unwrap());
+    assert_eq!(finder.find(&filter, &after, arrived, &known).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn what_is_held_is_not_changed_even_by_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     for url in [format!("sqlite://{}/t.db", folder.path().display()), Postgres::shared().demo().1] {

@@ -115,3 +115,39 @@ async fn see(file: &SqliteFile, before: Option<Open>, validity: &Validity) -> Re
     let seen = glance.zip(head).or_else(|| Glance::open(&file.path()).map(|glance| (glance, Head::NONE)));
     Ok(Open { connection, identity, version, seen })
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        domain::mapping::Source,
+        entities::pool::{Database, Pool, PoolOptions},
+    };
+
+    #[tokio::test]
+    async fn a_file_that_nobody_wrote_is_not_asked_and_one_that_somebody_did_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = format!("sqlite://{}", path.display());
+        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        let probe = Probe::new(Arc::new(Validity::new()), clock);
+        let is_untouched = async || probe.eye.lock().await.open.as_ref().is_some_and(|open| open.is_untouched(file));
+        // The first look finds the index, the second one its head.
+        for _ in 0..2 {
+            assert!(!is_untouched().await);
+            probe.look(file).await.unwrap();
+        }
+        assert!(is_untouched().await);
+        sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
+        assert!(!is_untouched().await, "a commit");
+        probe.look(file).await.unwrap();
+        assert!(is_untouched().await);
+    }
+}

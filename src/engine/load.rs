@@ -14,7 +14,7 @@ use super::{
     bundle::{Applicable, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::Clauses,
-    guard::{guard_policies, guard_schema, on_big_stack},
+    guard::{beside, guard_policies, guard_schema, on_big_stack},
     index::PolicyIndex,
     mapping_file::{self, MappingFile},
     plan,
@@ -83,13 +83,13 @@ impl Bundle {
 
 fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Problems> {
     let fields = sources.fields.as_ref().map(parse_fields).transpose().map_err(sorted)?;
-    let schema = build_schema(
-        &sources.schema,
-        sources.fields.as_ref().zip(fields.as_ref()),
-        Classes::NamedIn(&sources.policies),
-    )
-    .map_err(sorted)?;
-    let (set, policies, mut problems) = parse_policies(&sources.policies);
+    let of_fields = sources.fields.as_ref().zip(fields.as_ref());
+    let (parsed, schema) = beside(
+        || parse_policies(&sources.policies),
+        || build_schema(&sources.schema, of_fields, Classes::NamedIn(&sources.policies)),
+    )?;
+    let schema = schema.map_err(sorted)?;
+    let (set, policies, mut problems) = parsed;
     let reasons: Reasons = match &sources.reasons {
         Some(file) => yaml::parse(file)?,
         None => Reasons::default(),

@@ -31,19 +31,29 @@ const BIG_STACK_BYTES: usize = 64 << 20;
 ///
 /// One [`Problem`] if the thread cannot be started or `work` panics.
 pub fn on_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Problems> {
+    beside(work, || ()).map(|(done, ())| done)
+}
+
+/// Runs `aside` on a thread with a big stack while `here` runs on this one: of what a start waits for, half at once.
+///
+/// # Errors
+///
+/// As [`on_big_stack`]. `here` does not run where the thread cannot be started.
+pub fn beside<A: Send, H>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> H) -> Result<(A, H), Problems> {
     let one = |problem: Problem| Problems(vec![problem]);
     let failed = |error: io::Error| {
         one(Problem::error(format!("cannot start the thread that parses policies: {error}"))
             .hint("64 MiB of address space and one more thread are needed: raise the limits of this process"))
     };
     thread::scope(|scope| {
-        thread::Builder::new()
+        let aside = thread::Builder::new()
             .name("policies".to_owned())
             .stack_size(BIG_STACK_BYTES)
-            .spawn_scoped(scope, work)
-            .map_err(failed)?
-            .join()
-            .map_err(|_panic| one(Problem::error("the policy engine stopped while it worked on the bundle")))
+            .spawn_scoped(scope, aside)
+            .map_err(failed)?;
+        let here = here();
+        let stopped = |_panic| one(Problem::error("the policy engine stopped while it worked on the bundle"));
+        Ok((aside.join().map_err(stopped)?, here))
     })
 }
 

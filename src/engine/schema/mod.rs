@@ -8,7 +8,7 @@ use miette::Diagnostic;
 
 use super::{
     finding::{problem_of, problems_of},
-    guard::{Piece, Pieces},
+    guard::{Piece, Pieces, beside},
     nearest::suggest,
     problem::{Problem, Severity},
     schema_shape::SchemaShape,
@@ -95,12 +95,16 @@ pub fn build_schema(
             help.or_else(|| Some(format!("it must declare `{}` and `{}`", fields.principal, fields.context)));
         vec![problem.in_file(&file.path)]
     };
-    let fragment = SchemaFragment::from_cedarschema_str(&made.text).map_err(|error| of_fields(&error))?.0;
-    let schema = Schema::from_schema_fragments([written.clone(), fragment]).map_err(|error| of_fields(&error))?;
-    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &made.text);
+    let [one, other] = made.halves();
+    let read = |text: &str| SchemaFragment::from_cedarschema_str(text).map(|(fragment, _)| fragment);
+    let (other, one) = beside(|| read(&other), || read(&one)).map_err(|problems| problems.0)?;
+    let one = one.map_err(|error| of_fields(&error))?;
+    let other = other.map_err(|error| of_fields(&error))?;
+    let schema = Schema::from_schema_fragments([written.clone(), one, other]).map_err(|error| of_fields(&error))?;
+    let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &made.text());
     let names = made.asked.iter().map(String::as_str);
     let shape = SchemaShape::with_actions(written.clone(), namespace.trim_end_matches("::"), &fields.context, names);
-    let alike = made.named.is_some().then_some((written, made.alike));
+    let alike = made.named.is_some().then(|| (written, made.alike()));
     Ok(BuiltSchema { schema, namespace, text, shape: shape.map_err(unreadable)?, warnings, alike })
 }
 

@@ -185,6 +185,35 @@ async fn nothing_is_allowed_after_the_bound_without_notifications_either() {
     under_load(false, 100, PATIENCE / 3).await;
 }
 
+/// Callers that leave the processors time to answer: how soon the deny comes, without the queue before it. Printed; only
+/// the bound is asserted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_on_is_denied_soon_after_a_revocation() {
+    const THINKING: Duration = Duration::from_millis(400);
+    let databases = Databases::on(Postgres::shared()).await;
+    for (hint, rounds) in [(true, 100), (false, 20)] {
+        let following = Arc::new(Following::start(&databases, How { hint, ..How::within(STALENESS) }));
+        following.wait_for_lease().await;
+        let callers = Callers::start(&following, CALLERS, THINKING, |caller, turn| (caller + turn * 7) % LANES);
+        let mut writer = databases.open(Source::Store).await;
+        let mut lags = Vec::new();
+        for round in 0..rounds {
+            let lane = round % LANES;
+            following.ask_until("ana may read", lane, Heard::is_allow).await;
+            let committed = run(&mut writer, revoke(lane)).await;
+            lags.push(following.denied_in_time(lane, committed).await);
+            run(&mut writer, lift(lane)).await;
+        }
+        let heard = callers.stop().await;
+        println!(
+            "{rounds} revocations {} notifications beside {CALLERS} callers that think for {THINKING:?} ({} answers): commit to the first deny {}",
+            if hint { "with" } else { "without" },
+            heard.len(),
+            distribution(lags),
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_barrier_a_revoked_assignment_allows_nothing() {
     const ROUNDS: usize = 1_000;

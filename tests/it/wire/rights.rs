@@ -170,6 +170,9 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
     let document = document();
     let admin = "authorization: Bearer admin\r\n";
     let bare = SESSION.replace("mfa=true, ", "");
+    // A second factor is of its session: one is too old as soon as the other is.
+    let expired = SESSION.replace("age_seconds=60", "age_seconds=86400");
+    let idle = SESSION.replace("idle_seconds=5", "idle_seconds=900");
     let elsewhere = SESSION.replace("T1", "T2");
     let (mut key, mut before) = (0, 0);
     for route in OF_OPERATORS {
@@ -186,6 +189,8 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
             ("a wrong tenant", admin, Some("sid2"), SESSION, 403),
             ("another tenant", admin, Some("pri2"), elsewhere.as_str(), 0),
             ("no second factor", admin, Some(may), bare.as_str(), 403),
+            ("a second factor of a day ago", admin, Some(may), expired.as_str(), 403),
+            ("a session that was left alone", admin, Some(may), idle.as_str(), 403),
         ] {
             key += 1;
             let answer = ask(address, &line(route, more), &headers(token, who, session, key), body).await?;
@@ -195,6 +200,13 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
                 status => answer.status == status,
             };
             assert!(is_refused, "{route}, {case}: {} {}", answer.status, answer.body);
+            let reason = match case {
+                "no second factor" => "mfa_required",
+                "a second factor of a day ago" => "session_age",
+                "a session that was left alone" => "session_idle",
+                _ => "",
+            };
+            assert!(reason.is_empty() || answer.json()["reason"] == reason, "{route}, {case}: {}", answer.body);
             if !route.ends_with("/export") {
                 fits(&document, route, &answer);
             }

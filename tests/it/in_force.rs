@@ -13,14 +13,14 @@ use crate::helpers::{
     following::Databases,
     office::{self, Administrator},
     postgres::Postgres,
-    sidecar::{DEADLINE, Doors, wait_for},
+    sidecar::{Doors, Told, wait_for},
     sqlite::Sqlite,
 };
 
 const CALLERS: usize = 64;
 const ROUNDS: usize = 6;
 /// Callers think between their questions: what is tested is the order, not how much a test machine bears.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(500);
 
 fn reads() -> Json {
     json!({
@@ -46,6 +46,11 @@ fn decided(doors: &Doors) -> Option<bool> {
     let is_late = told.status == 503 || body["context"]["reason"].as_str().is_some_and(|why| why.starts_with("data_"));
     assert!(is_late || told.status == 200, "{}", told.body);
     (!is_late).then(|| body["decision"].as_bool().unwrap())
+}
+
+/// What came of a call that a busy machine was late with at first, and said so: nothing was changed.
+fn at_last(mut call: impl FnMut() -> Told) -> Told {
+    wait_for("the call is answered in time", || Some(call()).filter(|told| told.status != 503))
 }
 
 struct Heard {
@@ -85,16 +90,10 @@ fn what_is_granted_is_read_next_and_what_is_revoked_is_not((app, store): (String
         let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(caller)).collect();
         let all_asked = || {
             let before = answers.load(SeqCst);
-            wait_for("the callers hear answers", || (answers.load(SeqCst) > before + 2 * CALLERS).then_some(()));
+            wait_for("the callers hear answers", || (answers.load(SeqCst) > before + CALLERS).then_some(()));
         };
         let next = |is_allow: bool, round: usize| {
-            let end = Instant::now() + DEADLINE;
-            let decision = loop {
-                assert!(Instant::now() < end, "no decision came");
-                if let Some(decision) = decided(&doors) {
-                    break decision;
-                }
-            };
+            let decision = wait_for("a decision comes", || decided(&doors));
             assert_eq!(decision, is_allow, "the next read, round {round}");
         };
         let turns = || {
@@ -102,14 +101,15 @@ fn what_is_granted_is_read_next_and_what_is_revoked_is_not((app, store): (String
             all_asked();
             next(false, 0);
             for round in 0..ROUNDS {
-                let granted = application.post("/grants/v1/emergency", &glass(round)).unwrap();
+                let granted = at_last(|| application.post("/grants/v1/emergency", &glass(round)).unwrap());
                 let from = Instant::now();
                 assert_eq!(granted.status, 201, "{}", granted.body);
                 next(true, round);
                 all_asked();
                 let id = granted.json()["grant_id"].as_str().unwrap().to_owned();
                 spans.push(Span { from, to: Instant::now(), is_allow: true });
-                let revoked = officer.post(&format!("/admin/v1/grants/{id}/revoke"), &json!({}), None).unwrap();
+                let path = format!("/admin/v1/grants/{id}/revoke");
+                let revoked = at_last(|| officer.post(&path, &json!({}), None).unwrap());
                 let from = Instant::now();
                 assert_eq!(revoked.status, 200, "{}", revoked.body);
                 next(false, round);
@@ -127,7 +127,7 @@ fn what_is_granted_is_read_next_and_what_is_revoked_is_not((app, store): (String
     for (number, span) in spans.iter().enumerate() {
         let within: Vec<&Heard> =
             heard.iter().filter(|heard| heard.asked >= span.from && heard.answered <= span.to).collect();
-        assert!(within.len() > CALLERS, "span {number}: {} answers only", within.len());
+        assert!(within.len() > CALLERS / 4, "span {number}: {} answers only", within.len());
         let wrong = within.iter().filter(|heard| heard.is_allow != span.is_allow).count();
         assert_eq!(wrong, 0, "span {number}: of {} answers, all to be {}", within.len(), span.is_allow);
     }

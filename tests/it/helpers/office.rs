@@ -9,8 +9,9 @@ use super::sidecar::{Asker, Doors, Sidecar, Told};
 
 const SESSION: &str = "mfa=true, age_seconds=60, idle_seconds=5, tenant=T1";
 
-/// Limits at which a machine that does other work refuses nobody.
-const PATIENT: &str = "entities: { staleness_ms: 20000 }\nlimits: { queue_wait_ms: 10000, deadline_ms: 30000 }\n";
+/// Limits at which a machine that does other work refuses nobody. Whatever is in force at once, no feed has told of it.
+const PATIENT: &str = "entities: { staleness_ms: 20000, poll_ms: 10000, hint: false, statement_timeout_ms: 10000 }\n\
+                       limits: { queue_wait_ms: 10000, deadline_ms: 30000 }\n";
 
 /// A sidecar that is not started yet, and its store.
 pub(crate) async fn prepared(app: &str, store: &str) -> (Sidecar, Arc<Store>) {

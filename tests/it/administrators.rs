@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
@@ -118,6 +119,50 @@ async fn end_in(store: &Store) -> Json {
     row.at("valid_to").unwrap().map_or(Json::Null, |to| to.to_string().into())
 }
 
+/// Kills it while both change something, until one was in the other's way.
+fn kills(sidecar: &mut Sidecar, went_on: &[AtomicUsize; 3]) {
+    let mut dice = Dice::new(20_260_310);
+    let both_go_on = || {
+        let before = [went_on[0].load(SeqCst), went_on[1].load(SeqCst)];
+        let is_more = |of: usize| went_on[of].load(SeqCst) > before[of];
+        wait_for("both have changed something", || (is_more(0) && is_more(1)).then_some(()));
+    };
+    for _ in 0..KILLS {
+        both_go_on();
+        thread::sleep(Duration::from_millis(dice.next() % 100));
+        sidecar.kill();
+        sidecar.start();
+    }
+    both_go_on();
+    wait_for("one was in the other's way", || (went_on[2].load(SeqCst) > 0).then_some(()));
+}
+
+/// What the administrators were told against what the trail tells.
+fn agree(tried: &[Tried], told: &[(Json, Json)]) {
+    let mut stand: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, after) in told {
+        *stand.entry(after.as_str().unwrap()).or_default() += 1;
+    }
+    let all = |of: fn(&Tried) -> &Vec<String>| tried.iter().flat_map(of).map(String::as_str).collect::<BTreeSet<_>>();
+    let (made, late, unknown) = (all(|tried| &tried.made), all(|tried| &tried.late), all(|tried| &tried.unknown));
+    for to in &made {
+        assert_eq!(stand.get(to), Some(&1), "{to} was acknowledged");
+    }
+    for to in &late {
+        assert_eq!(stand.get(to), None, "{to} was refused");
+    }
+    for to in stand.keys() {
+        assert!(made.contains(to) || unknown.contains(to), "{to} was asked for by nobody");
+    }
+    println!(
+        "{KILLS} kills, {CALLERS} callers: {} changes made, {} refused as late, {} unanswered of which {} stand",
+        made.len(),
+        late.len(),
+        unknown.len(),
+        stand.len() - made.len(),
+    );
+}
+
 async fn no_update_is_lost_and_each_change_has_its_record(world: World) {
     let another = "INSERT INTO user_roles (id, user_id, tenant_id, role, granted_by, valid_from) \
                    VALUES ('r_adm2', 'adm', 'T1', 'super_admin', 'sid', '2025-01-01T00:00:00Z')";
@@ -127,39 +172,24 @@ async fn no_update_is_lost_and_each_change_has_its_record(world: World) {
     let doors = sidecar.doors();
     // Changes of either, and those that were refused as late.
     let (is_over, went_on) = (AtomicBool::new(false), [const { AtomicUsize::new(0) }; 3]);
-    let mut dice = Dice::new(20_260_310);
     let (tried, receipts) = thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(|| asks(&doors, &is_over))).collect();
         let administrators = [("sid", 0), ("adm", 1)].map(|who| {
             let (doors, went_on, is_over) = (&doors, &went_on, &is_over);
             scope.spawn(move || moves(doors, who, went_on, is_over))
         });
-        let both_go_on = || {
-            let before = [went_on[0].load(SeqCst), went_on[1].load(SeqCst)];
-            let is_more = |of: usize| went_on[of].load(SeqCst) > before[of];
-            wait_for("both have changed something", || (is_more(0) && is_more(1)).then_some(()));
-        };
-        let kills = || {
-            for _ in 0..KILLS {
-                both_go_on();
-                thread::sleep(Duration::from_millis(dice.next() % 100));
-                sidecar.kill();
-                sidecar.start();
-            }
-            both_go_on();
-            wait_for("one was in the other's way", || (went_on[2].load(SeqCst) > 0).then_some(()));
-        };
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(kills));
+        // Whatever goes wrong, the others are let go.
+        let done = catch_unwind(AssertUnwindSafe(|| kills(&mut sidecar, &went_on)));
         is_over.store(true, SeqCst);
         let tried = administrators.map(|administrator| administrator.join().unwrap());
         let receipts: Vec<Receipt> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        done.unwrap_or_else(|panic| resume_unwind(panic));
         (tried, receipts)
     });
     // What the last kill cut off is ended by the start after it.
-    let end = Instant::now() + DEADLINE;
+    let latest = Instant::now() + DEADLINE;
     while number(&store, "SELECT count(*) AS n FROM change_intents").await > 0 {
-        assert!(Instant::now() < end, "a change is still noted as begun");
+        assert!(Instant::now() < latest, "a change is still noted as begun");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
@@ -172,33 +202,10 @@ async fn no_update_is_lost_and_each_change_has_its_record(world: World) {
         last = after.clone();
     }
     assert_eq!(end_in(&store).await, last, "the last record is of the state that stands");
-
-    let stand: BTreeMap<&str, usize> = told.iter().fold(BTreeMap::new(), |mut stand, (_, after)| {
-        *stand.entry(after.as_str().unwrap()).or_default() += 1;
-        stand
-    });
-    let all = |of: fn(&Tried) -> &Vec<String>| tried.iter().flat_map(of).map(String::as_str).collect::<BTreeSet<_>>();
-    let (made, late, unknown) = (all(|tried| &tried.made), all(|tried| &tried.late), all(|tried| &tried.unknown));
-    for to in &made {
-        assert_eq!(stand.get(to), Some(&1), "{to} was acknowledged");
-    }
-    for to in &late {
-        assert_eq!(stand.get(to), None, "{to} was refused");
-    }
-    for to in stand.keys() {
-        assert!(made.contains(to) || unknown.contains(to), "{to} was asked for by nobody");
-    }
+    agree(&tried, &told);
     let records: BTreeSet<Receipt> = sidecar.records().into_iter().map(|(receipt, _)| receipt).collect();
     let lost = receipts.iter().filter(|receipt| !records.contains(receipt)).count();
     assert_eq!(lost, 0, "of {} answers", receipts.len());
-    println!(
-        "{KILLS} kills, {CALLERS} callers: {} answers, {} changes made, {} refused as late, {} unanswered of which {} stand",
-        receipts.len(),
-        made.len(),
-        late.len(),
-        unknown.len(),
-        stand.len() - made.len(),
-    );
     assert!(receipts.len() > CALLERS, "the callers heard {} answers", receipts.len());
 }
 

@@ -2,6 +2,7 @@
 //! allowed, the very next one after that to its revocation is denied, and nobody heard otherwise in between.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
@@ -66,6 +67,53 @@ struct Span {
     is_allow: bool,
 }
 
+/// Asks on and on.
+fn asks(doors: &Doors, is_over: &AtomicBool, answers: &AtomicUsize) -> Vec<Heard> {
+    let mut heard = Vec::new();
+    while !is_over.load(SeqCst) {
+        let asked = Instant::now();
+        if let Some(is_allow) = decided(doors) {
+            heard.push(Heard { asked, answered: Instant::now(), is_allow });
+            answers.fetch_add(1, SeqCst);
+        }
+        thread::sleep(PAUSE);
+    }
+    heard
+}
+
+/// Grants and revokes again and again, and reads next each time.
+fn turns(doors: &Doors, answers: &AtomicUsize) -> Vec<Span> {
+    let (mut application, mut officer) = (doors.unix(), Administrator::new(doors, "sid"));
+    let all_asked = || {
+        let before = answers.load(SeqCst);
+        wait_for("the callers hear answers", || (answers.load(SeqCst) > before + CALLERS).then_some(()));
+    };
+    let next = |is_allow: bool, round: usize| {
+        let decision = wait_for("a decision comes", || decided(doors));
+        assert_eq!(decision, is_allow, "the next read, round {round}");
+    };
+    let mut spans = Vec::new();
+    all_asked();
+    next(false, 0);
+    for round in 0..ROUNDS {
+        let granted = at_last(|| application.post("/grants/v1/emergency", &glass(round)).unwrap());
+        let from = Instant::now();
+        assert_eq!(granted.status, 201, "{}", granted.body);
+        next(true, round);
+        all_asked();
+        let id = granted.json()["grant_id"].as_str().unwrap().to_owned();
+        spans.push(Span { from, to: Instant::now(), is_allow: true });
+        let path = format!("/admin/v1/grants/{id}/revoke");
+        let revoked = at_last(|| officer.post(&path, &json!({}), None).unwrap());
+        let from = Instant::now();
+        assert_eq!(revoked.status, 200, "{}", revoked.body);
+        next(false, round);
+        all_asked();
+        spans.push(Span { from, to: Instant::now(), is_allow: false });
+    }
+    spans
+}
+
 fn what_is_granted_is_read_next_and_what_is_revoked_is_not((app, store): (String, String)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (sidecar, _store) = runtime.block_on(office::prepared(&app, &store));
@@ -73,56 +121,13 @@ fn what_is_granted_is_read_next_and_what_is_revoked_is_not((app, store): (String
     let doors = sidecar.doors();
     wait_for("it is ready", || (doors.probe("/readyz").status == 200).then_some(()));
     let (is_over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut spans = Vec::new();
-    let heard: Vec<Heard> = thread::scope(|scope| {
-        let caller = || {
-            let mut heard = Vec::new();
-            while !is_over.load(SeqCst) {
-                let asked = Instant::now();
-                if let Some(is_allow) = decided(&doors) {
-                    heard.push(Heard { asked, answered: Instant::now(), is_allow });
-                    answers.fetch_add(1, SeqCst);
-                }
-                thread::sleep(PAUSE);
-            }
-            heard
-        };
-        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(caller)).collect();
-        let all_asked = || {
-            let before = answers.load(SeqCst);
-            wait_for("the callers hear answers", || (answers.load(SeqCst) > before + CALLERS).then_some(()));
-        };
-        let next = |is_allow: bool, round: usize| {
-            let decision = wait_for("a decision comes", || decided(&doors));
-            assert_eq!(decision, is_allow, "the next read, round {round}");
-        };
-        let turns = || {
-            let (mut application, mut officer) = (doors.unix(), Administrator::new(&doors, "sid"));
-            all_asked();
-            next(false, 0);
-            for round in 0..ROUNDS {
-                let granted = at_last(|| application.post("/grants/v1/emergency", &glass(round)).unwrap());
-                let from = Instant::now();
-                assert_eq!(granted.status, 201, "{}", granted.body);
-                next(true, round);
-                all_asked();
-                let id = granted.json()["grant_id"].as_str().unwrap().to_owned();
-                spans.push(Span { from, to: Instant::now(), is_allow: true });
-                let path = format!("/admin/v1/grants/{id}/revoke");
-                let revoked = at_last(|| officer.post(&path, &json!({}), None).unwrap());
-                let from = Instant::now();
-                assert_eq!(revoked.status, 200, "{}", revoked.body);
-                next(false, round);
-                all_asked();
-                spans.push(Span { from, to: Instant::now(), is_allow: false });
-            }
-        };
-        // Whatever went wrong, the callers are let go.
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(turns));
+    let (heard, spans) = thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(|| asks(&doors, &is_over, &answers))).collect();
+        // Whatever goes wrong, the callers are let go.
+        let done = catch_unwind(AssertUnwindSafe(|| turns(&doors, &answers)));
         is_over.store(true, SeqCst);
-        let heard = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        heard
+        let heard: Vec<Heard> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+        (heard, done.unwrap_or_else(|panic| resume_unwind(panic)))
     });
     for (number, span) in spans.iter().enumerate() {
         let within: Vec<&Heard> =

@@ -202,6 +202,12 @@ async fn the_same_over_again_is_refused_and_named_until_the_first_is_over(world:
     end(apart.row.id.to_string()).await.unwrap();
     end(made[0].clone()).await.unwrap();
     assert!(!clinic.reads("ana", "C4", "clin.summary").await, "the end of one ends it");
+}
+
+async fn a_window_is_not_moved_to_where_it_would_say_what_another_one_says(world: World) {
+    let clinic = Clinic::on(world).await;
+    let admin = &clinic.admin;
+    let until = |date: &str| AskAssignment { until: Until::LastDay(date.parse().unwrap()), ..wish("ana", "C4") };
     let march = assign(&clinic, "sid", &until("2026-03-31")).await.unwrap().row.id;
     let from = |from: &str| AskAssignment { from: Some(from.parse().unwrap()), ..wish("ana", "C4") };
     assert_eq!(twin_of(assign(&clinic, "sid", &from("2026-03-31T12:00:00Z")).await), *march);
@@ -218,7 +224,7 @@ async fn the_same_over_again_is_refused_and_named_until_the_first_is_over(world:
                  VALUES ('A90', 'T1', 'C4', 'ana', 'sid', '2026-04-01T04:00:00Z')";
     clinic.authorizing.world.execute(Source::Store, again).await;
     moved("A90", Until::LastDay("2026-06-30".parse().unwrap())).await.unwrap();
-    end("A90".to_owned()).await.unwrap();
+    admin.end_assignment(&person("sid"), ("A90", &END), None, &once()).await.unwrap();
 }
 
 async fn a_repeated_call_is_answered_as_the_first_was(world: World) {
@@ -231,6 +237,7 @@ async fn a_repeated_call_is_answered_as_the_first_was(world: World) {
 
 crate::on_both!(
     the_same_over_again_is_refused_and_named_until_the_first_is_over,
+    a_window_is_not_moved_to_where_it_would_say_what_another_one_says,
     a_repeated_call_is_answered_as_the_first_was,
     an_assignment_is_in_force_at_once_and_over_at_once,
     who_may_not_and_what_is_not_there_are_refused,

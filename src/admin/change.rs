@@ -184,6 +184,7 @@ impl Admin {
             AdminError::Refused { reason, .. } => (Some(reason.clone()), None),
             AdminError::Illegal(illegal) => (None, Some(illegal.to_string())),
             AdminError::NotNow(why) => (None, Some(why.to_string())),
+            AdminError::Twin { .. } => (None, Some(error.to_string())),
             AdminError::Unreviewable(step) => (None, Some(step.to_string())),
             // Asked wrongly, about nothing, or not settled: nobody was told no.
             AdminError::Malformed { .. }
@@ -204,6 +205,9 @@ impl Admin {
         record.reason = reason;
         // One of the program's own sentences: they name states, nobody and nothing.
         record.detail.extend(conflict.map(|why| ("conflict".to_owned(), why.into())));
+        if let AdminError::Twin { id, .. } = error {
+            record.detail.insert("existing".into(), (&**id).into());
+        }
         record.detail.insert("event".into(), "refused".into());
         self.rooms.trail.append((), record, Tier::Disk).await.map(drop).map_err(AdminError::Unrecorded)
     }

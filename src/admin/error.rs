@@ -22,6 +22,9 @@ pub enum AdminError {
     Illegal(#[from] Illegal),
     #[error(transparent)]
     NotNow(#[from] NotNow),
+    /// What was asked for is said by another row already.
+    #[error("there is the same {what} already")]
+    Twin { what: &'static str, id: std::sync::Arc<str> },
     /// Another program keeps these rows, or nothing reads ours.
     #[error("{what} are not kept here: {owner}")]
     Elsewhere { what: &'static str, owner: String },

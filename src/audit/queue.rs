@@ -303,3 +303,47 @@ impl Inner {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(bytes: usize) -> Pending {
+        Pending { rest: vec![b' '; bytes], tier: Tier::Process, answer: None, decision: None }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    #[test]
+    fn the_trails_own_records_have_as_much_room_again_as_those_of_callers_and_no_more() {
+        let queue = Queue::new(2, 1_000);
+        for _ in 0..2 {
+            queue.push(pending(400), now).unwrap();
+        }
+        assert_eq!(queue.push(pending(1), now), Err(Refusal::Full));
+        // Beyond the bytes of callers too: each of these stands for one of theirs that has left.
+        assert!(queue.push_own(pending(400)) && queue.push_own(pending(400)));
+        assert!(!queue.push_own(pending(1)), "one beyond the limit");
+        assert_eq!(queue.counts().0, 4);
+        let Taken::Batch(taken) = queue.take(1, None, 1, |_| 1) else { panic!("four wait") };
+        assert_eq!(taken.len(), 1);
+        assert!(queue.push_own(pending(1)), "there is room for one again");
+        assert!(!queue.push_own(pending(1)));
+    }
+
+    #[test]
+    fn the_trails_own_records_wait_for_room_on_disk_and_are_refused_by_a_trail_that_ends() {
+        let queue = Queue::new(2, 1_000);
+        queue.set_full(now());
+        assert_eq!(queue.push(pending(1), now), Err(Refusal::Full));
+        assert!(queue.push_own(pending(1)), "nobody would repeat it");
+        queue.set_full(now());
+        assert_eq!(queue.counts().0, 1, "kept");
+        queue.close();
+        assert!(!queue.push_own(pending(1)));
+        queue.fail();
+        assert!(!queue.push_own(pending(1)));
+    }
+}

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -153,6 +153,8 @@ struct WindowArgs {
     #[command(flatten)]
     window: Window,
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     person: PersonArgs,
 }
 
@@ -166,15 +168,17 @@ struct EndArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     person: PersonArgs,
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let post = |path: &str, body, person: &PersonArgs| {
-        person.show(context, Call { method: Method::POST, path, body: Some(body) }, &SHOWN)
+    let post = |path: &str, body, state: &StateArgs, person: &PersonArgs| {
+        person.show_changed(context, Call { method: Method::POST, path, body: Some(body) }, state, &SHOWN)
     };
     match args.command {
-        AssignCommand::Add(args) => post(PATH, args.body(), &args.person),
+        AssignCommand::Add(args) => post(PATH, args.body(), &StateArgs::default(), &args.person),
         AssignCommand::List(args) => list(&args, context),
         AssignCommand::Show(args) => {
             let path = format!("{PATH}/{}", args.id);
@@ -182,10 +186,11 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         }
         AssignCommand::Window(args) => {
             args.window.must_say_something()?;
-            post(&format!("{PATH}/{}/window", args.id), body(args.window.members()), &args.person)
+            post(&format!("{PATH}/{}/window", args.id), body(args.window.members()), &args.state, &args.person)
         }
         AssignCommand::End(args) => {
-            post(&format!("{PATH}/{}/end", args.id), body([("reason", args.reason.map(Json::from))]), &args.person)
+            let body = body([("reason", args.reason.map(Json::from))]);
+            post(&format!("{PATH}/{}/end", args.id), body, &args.state, &args.person)
         }
     }
 }

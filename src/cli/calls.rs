@@ -74,6 +74,14 @@ pub(super) struct PersonArgs {
     pub(super) output: Format,
 }
 
+/// Which state a change rests on.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct StateArgs {
+    /// Only while it has this `version`, as it was printed
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    if_match: Option<String>,
+}
+
 /// A part of a list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct PageArgs {
@@ -117,25 +125,50 @@ pub(super) struct Call<'a> {
 }
 
 impl PlaceArgs {
-    pub(super) async fn call(&self, call: Call<'_>) -> Result<Json, Failure> {
+    /// Makes a call, about a thing that is still in a state where one is said.
+    pub(super) async fn call(&self, call: Call<'_>, state: &StateArgs) -> Result<Json, Failure> {
         let url = self.url.as_deref().unwrap_or("http://localhost");
         let place = match (&self.url, &self.socket) {
             (None, Some(socket)) => socket.display().to_string(),
             (Some(_), _) | (None, None) => url.to_owned(),
         };
-        send(url, self.socket.as_ref(), self.token_file.as_ref(), &[], call, &place).await
+        let said: Vec<_> = state.header().into_iter().collect();
+        send(url, self.socket.as_ref(), self.token_file.as_ref(), &said, call, &place).await
+    }
+}
+
+impl StateArgs {
+    fn header(&self) -> Option<(&'static str, String)> {
+        let version = self.if_match.as_deref()?;
+        Some(("if-match", if version == "*" { version.to_owned() } else { format!("\"{version}\"") }))
     }
 }
 
 impl PersonArgs {
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Json, Failure> {
-        let said = [("chaperone-principal", self.person.as_str()), ("chaperone-session", self.session.as_str())];
+        self.change(call, &StateArgs::default()).await
+    }
+
+    async fn change(&self, call: Call<'_>, state: &StateArgs) -> Result<Json, Failure> {
+        let said = [("chaperone-principal", self.person.clone()), ("chaperone-session", self.session.clone())];
+        let said: Vec<_> = said.into_iter().chain(state.header()).collect();
         send(&self.url, None, Some(&self.token_file), &said, call, &self.url).await
     }
 
     /// Makes a call about one thing, and prints what it is then: these words of it, or all as JSON.
     pub(super) fn show(&self, context: &Context<'_>, call: Call<'_>, shown: &Shown<'_>) -> Result<Exit, Failure> {
-        let answer = context.block_on(self.call(call))??;
+        self.show_changed(context, call, &StateArgs::default(), shown)
+    }
+
+    /// The same for a change of a thing that is there, if it is still in a state.
+    pub(super) fn show_changed(
+        &self,
+        context: &Context<'_>,
+        call: Call<'_>,
+        state: &StateArgs,
+        shown: &Shown<'_>,
+    ) -> Result<Exit, Failure> {
+        let answer = context.block_on(self.change(call, state))??;
         print(match self.output {
             Format::Pretty => lines(&answer, shown),
             Format::Json => json(&answer),
@@ -182,6 +215,16 @@ pub(super) fn id(text: &str) -> Result<String, String> {
     }
 }
 
+/// A version as it was printed, or `*` for any.
+fn version(text: &str) -> Result<String, String> {
+    // As an ETag may be written: what is behind a quote would be another header's.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
+        Ok(text.to_owned())
+    } else {
+        Err("a version is one word, as the command that shows the thing prints it".to_owned())
+    }
+}
+
 /// A record, as TYPE/ID.
 pub(super) fn record(text: &str) -> Result<(String, String), String> {
     let (kind, id) = text.split_once('/').ok_or("a type and an id, as `Note/N1`")?;
@@ -207,7 +250,7 @@ async fn send(
     url: &str,
     socket: Option<&PathBuf>,
     token_file: Option<&PathBuf>,
-    headers: &[(&str, &str)],
+    headers: &[(&str, String)],
     call: Call<'_>,
     place: &str,
 ) -> Result<Json, Failure> {
@@ -218,7 +261,7 @@ async fn send(
     let is_change = call.method != Method::GET;
     let mut request = client.request(call.method, format!("{}{}", url.trim_end_matches('/'), call.path));
     for (name, value) in headers {
-        request = request.header(*name, *value);
+        request = request.header(*name, value);
     }
     if is_change {
         // A call that is lost on its way may be made again, and changes nothing twice.
@@ -318,6 +361,17 @@ mod tests {
         assert_eq!(lines(&bare, &shown), "id             R1\nfields         whole\nto             no end");
         let said = json!({ "fields": ["a", "b"], "to": "2026-03-10T15:00:00Z" });
         assert_eq!(lines(&said, &shown), "fields         a b\nto             2026-03-10T15:00:00Z");
+    }
+
+    #[test]
+    fn a_version_is_quoted_as_an_etag_and_nothing_else_passes_for_one() {
+        let header = |text: &str| StateArgs { if_match: Some(version(text).unwrap()) }.header();
+        assert_eq!(header("a-_9"), Some(("if-match", "\"a-_9\"".to_owned())));
+        assert_eq!(header("*"), Some(("if-match", "*".to_owned())));
+        assert_eq!(StateArgs::default().header(), None);
+        for wrong in ["", "a b", "\"a\"", "a\r\nx: y", "ä"] {
+            assert!(version(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    calls::{Call, Format, PlaceArgs, Shown, id, json, lines},
+    calls::{Call, Format, PlaceArgs, Shown, StateArgs, id, json, lines},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -83,7 +83,7 @@ enum GrantCommand {
     Extend(ExtendArgs),
     /// Give it back
     #[command(after_help = AFTER_END)]
-    End(OneArgs),
+    End(EndArgs),
     /// Print it as it stands
     #[command(after_help = AFTER_SHOW)]
     Show(OneArgs),
@@ -145,7 +145,17 @@ struct ExtendArgs {
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u32>,
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     place: PlaceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct EndArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,23 +168,27 @@ struct OneArgs {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let (place, call) = match args.command {
+    let (place, state, call) = match args.command {
         GrantCommand::Request(args) => {
             let body = args.body()?;
-            (args.place, (Method::POST, "/grants/v1/emergency".to_owned(), Some(body)))
+            (args.place, StateArgs::default(), (Method::POST, "/grants/v1/emergency".to_owned(), Some(body)))
         }
         GrantCommand::Extend(args) => {
             let mut body = json!({ "justification": args.why.text()? });
             put(&mut body, "duration_seconds", args.minutes.map(|minutes| Json::from(u64::from(minutes) * 60)));
-            (args.place, (Method::POST, format!("/grants/v1/{}/extend", args.id), Some(body)))
+            (args.place, args.state, (Method::POST, format!("/grants/v1/{}/extend", args.id), Some(body)))
         }
-        GrantCommand::End(args) => (args.place, (Method::POST, format!("/grants/v1/{}/end", args.id), Some(json!({})))),
-        GrantCommand::Show(args) => (args.place, (Method::GET, format!("/grants/v1/{}", args.id), None)),
+        GrantCommand::End(EndArgs { one, state }) => {
+            (one.place, state, (Method::POST, format!("/grants/v1/{}/end", one.id), Some(json!({}))))
+        }
+        GrantCommand::Show(args) => {
+            (args.place, StateArgs::default(), (Method::GET, format!("/grants/v1/{}", args.id), None))
+        }
     };
     let (method, path, body) = call;
-    let answer = context.block_on(place.call(Call { method, path: &path, body }))??;
+    let answer = context.block_on(place.call(Call { method, path: &path, body }, &state))??;
     const SHOWN: Shown<'_> = Shown {
-        words: &["grant_id", "state", "user", "client", "reason_code", "expires_at", "approve_by", "fields"],
+        words: &["grant_id", "state", "user", "client", "reason_code", "expires_at", "approve_by", "fields", "version"],
         unsaid: &[],
     };
     print(match place.output {

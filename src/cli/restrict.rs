@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id, record},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -78,10 +78,10 @@ enum RestrictCommand {
     Show(OneArgs),
     /// Agree to one: in force from its start on
     #[command(after_help = AFTER_AGREE)]
-    Agree(OneArgs),
+    Agree(StepArgs),
     /// Decline one: never in force
     #[command(after_help = AFTER_DECLINE)]
-    Decline(OneArgs),
+    Decline(StepArgs),
     /// End one
     Terminate(TerminateArgs),
 }
@@ -145,6 +145,14 @@ struct OneArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct StepArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_TERMINATE)]
 struct TerminateArgs {
     /// The restriction
@@ -154,14 +162,17 @@ struct TerminateArgs {
     #[arg(value_parser = PossibleValuesParser::new(ENDINGS))]
     how: String,
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     person: PersonArgs,
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let step = |id: &str, verb: &str, body, person: &PersonArgs| {
+    let step = |id: &str, verb: &str, body, state: &StateArgs, person: &PersonArgs| {
         let path = format!("{PATH}/{id}/{verb}");
-        person.show(context, Call { method: Method::POST, path: &path, body: Some(body) }, &SHOWN)
+        person.show_changed(context, Call { method: Method::POST, path: &path, body: Some(body) }, state, &SHOWN)
     };
+    let plain = |args: StepArgs, verb: &str| step(&args.one.id, verb, body([]), &args.state, &args.one.person);
     match args.command {
         RestrictCommand::Request(args) => {
             args.person.show(context, Call { method: Method::POST, path: PATH, body: Some(args.body()) }, &SHOWN)
@@ -171,10 +182,10 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
             let path = format!("{PATH}/{}", args.id);
             args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
         }
-        RestrictCommand::Agree(args) => step(&args.id, "agree", body([]), &args.person),
-        RestrictCommand::Decline(args) => step(&args.id, "decline", body([]), &args.person),
+        RestrictCommand::Agree(args) => plain(args, "agree"),
+        RestrictCommand::Decline(args) => plain(args, "decline"),
         RestrictCommand::Terminate(args) => {
-            step(&args.id, "terminate", body([("how", Some(Json::from(args.how)))]), &args.person)
+            step(&args.id, "terminate", body([("how", Some(Json::from(args.how)))]), &args.state, &args.person)
         }
     }
 }

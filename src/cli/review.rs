@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, cell, id},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -62,6 +62,8 @@ struct DecideArgs {
     #[arg(value_enum)]
     disposition: Found,
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     person: PersonArgs,
 }
 
@@ -110,8 +112,8 @@ fn decide(args: &DecideArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let path = format!("/admin/v1/reviews/{}/decide", args.id);
     let body = Some(json!({ "disposition": word(&args.disposition) }));
     const SHOWN: Shown<'_> = Shown {
-        words: &["review_id", "state", "disposition", "reviewer", "closed_at", "incident_id", "proposal_id"],
+        words: &["review_id", "state", "disposition", "reviewer", "closed_at", "incident_id", "proposal_id", "version"],
         unsaid: &[],
     };
-    args.person.show(context, Call { method: Method::POST, path: &path, body }, &SHOWN)
+    args.person.show_changed(context, Call { method: Method::POST, path: &path, body }, &args.state, &SHOWN)
 }

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, after, body, cell, id, record},
+    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
@@ -86,10 +86,10 @@ enum TicketCommand {
     Release(ReleaseArgs),
     /// Close one at once
     #[command(after_help = AFTER_RESOLVE)]
-    Resolve(OneArgs),
+    Resolve(StepArgs),
     /// Open one again
     #[command(after_help = AFTER_REOPEN)]
-    Reopen(OneArgs),
+    Reopen(StepArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -142,6 +142,14 @@ struct OneArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct StepArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_SCOPE)]
 struct ScopeArgs {
     /// The ticket
@@ -150,6 +158,8 @@ struct ScopeArgs {
     /// The record and its groups
     #[arg(long, value_name = "TYPE/ID=GROUP,…", value_parser = scoped)]
     record: Json,
+    #[command(flatten)]
+    state: StateArgs,
     #[command(flatten)]
     person: PersonArgs,
 }
@@ -164,14 +174,17 @@ struct ReleaseArgs {
     #[arg(long, value_name = "TYPE/ID", value_parser = record)]
     record: (String, String),
     #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
     person: PersonArgs,
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let step = |id: &str, verb: &str, body, person: &PersonArgs| {
+    let step = |id: &str, verb: &str, body, state: &StateArgs, person: &PersonArgs| {
         let path = format!("{PATH}/{id}/{verb}");
-        person.show(context, Call { method: Method::POST, path: &path, body: Some(body) }, &SHOWN)
+        person.show_changed(context, Call { method: Method::POST, path: &path, body: Some(body) }, state, &SHOWN)
     };
+    let plain = |args: StepArgs, verb: &str| step(&args.one.id, verb, body([]), &args.state, &args.one.person);
     match args.command {
         TicketCommand::Open(args) => {
             args.person.show(context, Call { method: Method::POST, path: PATH, body: Some(args.body()) }, &SHOWN)
@@ -181,13 +194,14 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
             let path = format!("{PATH}/{}", args.id);
             args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
         }
-        TicketCommand::Scope(args) => step(&args.id, "scope", args.record, &args.person),
+        TicketCommand::Scope(args) => step(&args.id, "scope", args.record, &args.state, &args.person),
         TicketCommand::Release(args) => {
             let (kind, of) = &args.record;
-            step(&args.id, "release", json!({ "resource_type": kind, "resource_id": of }), &args.person)
+            let body = json!({ "resource_type": kind, "resource_id": of });
+            step(&args.id, "release", body, &args.state, &args.person)
         }
-        TicketCommand::Resolve(args) => step(&args.id, "resolve", body([]), &args.person),
-        TicketCommand::Reopen(args) => step(&args.id, "reopen", body([]), &args.person),
+        TicketCommand::Resolve(args) => plain(args, "resolve"),
+        TicketCommand::Reopen(args) => plain(args, "reopen"),
     }
 }
 

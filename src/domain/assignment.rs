@@ -1,11 +1,11 @@
 //! Assignments: one person may work with one client, within a window. Never deleted, only ended.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::not_now::NotNow;
+use super::not_now::{NotNow, overlap};
 
 /// How far an assignment reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,23 @@ impl Assignment {
 
     fn is_over(&self, now: Timestamp) -> bool {
         matches!(self.standing(now), "ended" | "expired")
+    }
+
+    /// Whether `other` assigns the same over again at some instant from `now` on: the end of one would end nothing.
+    pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        let codes = |of: &Self| of.service_codes.iter().cloned().collect::<BTreeSet<_>>();
+        self.id != other.id
+            && (&self.tenant, &self.user, &self.client) == (&other.tenant, &other.user, &other.client)
+            && (self.scope, &self.service_authorization) == (other.scope, &other.service_authorization)
+            && codes(self) == codes(other)
+            && !self.is_over(now)
+            && !other.is_over(now)
+            && overlap(self.window(), other.window())
+    }
+
+    /// From when on, and until when: whichever end comes first.
+    fn window(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (Some(self.from), self.to.into_iter().chain(self.ended_at).min())
     }
 
     /// Over from now on.
@@ -177,6 +194,36 @@ mod tests {
         assert!(made.end(&"sid".into(), None, at("11T01")).is_err());
         assert!(made.move_window(None, End::Open, at("11T01")).is_err());
         assert!(assignment().end(&"sid".into(), None, at("12T08")).is_err(), "expired");
+    }
+
+    #[test]
+    fn the_same_over_again_is_known_while_both_count_at_one_instant() {
+        let now = at("10T12");
+        let other = |change: fn(&mut Assignment)| {
+            let mut other = Assignment { id: "B".into(), ..assignment() };
+            change(&mut other);
+            (assignment().is_again(&other, now), other.is_again(&assignment(), now))
+        };
+        let (again, apart) = ((true, true), (false, false));
+        assert_eq!(other(|_| {}), again);
+        assert_eq!(other(|row| (row.reason, row.assigned_by) = (Some("another".into()), "sup".into())), again);
+        assert_eq!(other(|row| (row.from, row.to) = (at("12T07"), None)), again, "an hour in common");
+        assert_eq!(other(|row| (row.from, row.to) = (at("12T08"), None)), apart, "one after the other");
+        assert_eq!(other(|row| row.to = Some(at("10T12"))), apart, "expired");
+        assert_eq!(other(|row| row.ended_at = Some(at("10T11"))), apart, "ended");
+        assert_eq!(other(|row| row.scope = Scope::ReadOnly), apart);
+        assert_eq!(other(|row| row.user = "ben".into()), apart);
+        assert_eq!(other(|row| row.client = "C2".into()), apart);
+        assert_eq!(other(|row| row.tenant = "T2".into()), apart);
+        assert_eq!(other(|row| row.service_authorization = Some("SA1".into())), apart);
+        assert_eq!(other(|row| row.service_codes = vec!["97153".into()]), apart);
+        assert!(!assignment().is_again(&assignment(), now), "itself");
+        let codes = |codes: [&str; 2]| Assignment {
+            id: codes[0].into(),
+            service_codes: codes.map(Arc::from).to_vec(),
+            ..assignment()
+        };
+        assert!(codes(["97153", "97155"]).is_again(&codes(["97155", "97153"]), now), "in any order");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Restrictions (45 CFR 164.522(a)): asked for by a client, agreed to or declined, and ended in one of three ways.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::not_now::NotNow;
+use super::not_now::{NotNow, overlap};
 
 /// One row. Words of a fixed list are kept as they are stored; [`KINDS`], [`TARGETS`] and [`ENDINGS`] are the lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,22 @@ impl Restriction {
             "terminated" => "terminated",
             _ => REQUESTED,
         }
+    }
+
+    /// Whether `other` bars the same over again at some instant, or would once it is agreed to: the end of one would lift
+    /// nothing.
+    pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        let counts = |of: &Self| matches!(of.standing(now), REQUESTED | "agreed" | "not_started");
+        let fields = |of: &Self| of.fields.iter().cloned().collect::<BTreeSet<_>>();
+        self.id != other.id
+            && (&self.tenant, &self.client, &self.kind) == (&other.tenant, &other.client, &other.kind)
+            && (&self.target_type, &self.target_id) == (&other.target_type, &other.target_id)
+            && (&self.resource_type, &self.resource_id) == (&other.resource_type, &other.resource_id)
+            && self.emergency_exception == other.emergency_exception
+            && fields(self) == fields(other)
+            && counts(self)
+            && counts(other)
+            && overlap((self.from, self.to), (other.from, other.to))
     }
 
     fn is_asked(&self) -> Result<(), NotNow> {
@@ -184,5 +200,34 @@ mod tests {
         let mut row = asked("agreed");
         row.decline(&by).unwrap();
         assert!(row.agree(&by).is_err() && row.terminate(&by, &"request".into(), now).is_err());
+    }
+
+    #[test]
+    fn the_same_over_again_is_known_while_both_bar_or_may() {
+        let now = "2026-03-10T15:00:00Z".parse().unwrap();
+        let other = |change: fn(&mut Restriction)| {
+            let mut other = Restriction { id: "S".into(), ..asked("agreed") };
+            change(&mut other);
+            (asked("agreed").is_again(&other, now), other.is_again(&asked("agreed"), now))
+        };
+        let (again, apart) = ((true, true), (false, false));
+        assert_eq!(other(|_| {}), again);
+        assert_eq!(other(|row| row.agree(&"pri".into()).unwrap()), again);
+        assert_eq!(other(|row| row.from = "2026-04-01T00:00:00Z".parse().ok()), again);
+        assert_eq!(other(|row| row.decline(&"pri".into()).unwrap()), apart);
+        assert_eq!(other(|row| row.status = "terminated".into()), apart);
+        assert_eq!(
+            other(|row| (row.status, row.to) = ("agreed".into(), "2026-03-10T15:00:00Z".parse().ok())),
+            apart,
+            "expired"
+        );
+        assert_eq!(other(|row| row.target_id = Some("mo".into())), apart);
+        assert_eq!(other(|row| row.target_type = "role".into()), apart);
+        assert_eq!(other(|row| row.kind = SELF_PAY.into()), apart);
+        assert_eq!(other(|row| row.client = "C2".into()), apart);
+        assert_eq!(other(|row| row.fields = vec!["clin.plan".into()]), apart);
+        assert_eq!(other(|row| row.resource_id = Some("N1".into())), apart);
+        assert_eq!(other(|row| row.emergency_exception = false), apart);
+        assert!(!asked("agreed").is_again(&asked("agreed"), now), "itself");
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! INVARIANT(never-closed): SQLite locks this file with POSIX locks, which belong to the process: closing any descriptor of
 //! it would drop them all, and the next process to come would take the index for its own and begin it anew. So each index is
-//! opened once in the life of the process, whoever looks at it, and never closed.
+//! opened once in the life of the process, whoever looks at it, and never closed. A database whose last connection goes takes
+//! its index away, and the next one makes another: after [`KEPT_MAX`] of them at one path, no more are opened there.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,9 @@ const COPY_BYTES: usize = 48;
 /// Where a copy says that it was written at all.
 const IS_INIT_AT: usize = 12;
 
+/// How many indexes of one path are kept open: those of a database that is opened and closed again and again add up.
+const KEPT_MAX: usize = 64;
+
 /// An open WAL index. The connection that it belongs to must stay open: while it is, the index stays where it is.
 #[derive(Debug)]
 pub(super) struct Glance {
@@ -35,21 +39,41 @@ pub(super) struct Glance {
 /// Device and inode. While an index is open, no other one gets its number.
 type Identity = (u64, u64);
 
-/// Every index that was opened, for the life of the process.
-static OPENED: Mutex<BTreeMap<Identity, Vec<Arc<File>>>> = Mutex::new(BTreeMap::new());
+/// Every index that was opened, for the life of the process, and how many at each path.
+#[derive(Debug)]
+struct Opened {
+    indexes: BTreeMap<Identity, Vec<Arc<File>>>,
+    counts: BTreeMap<PathBuf, usize>,
+}
 
-/// The open index at `path`.
-fn opened(path: &Path) -> io::Result<(Identity, Arc<File>)> {
+static OPENED: Mutex<Opened> = Mutex::new(Opened { indexes: BTreeMap::new(), counts: BTreeMap::new() });
+
+/// The open index at `path`; `None` where too many were opened before it.
+fn opened(path: &Path) -> io::Result<Option<(Identity, Arc<File>)>> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Opened { indexes, counts } = &mut *opened;
     let here = identity(&std::fs::metadata(path)?);
-    if let Some(index) = opened.get(&here).and_then(|all| all.first()) {
-        return Ok((here, Arc::clone(index)));
+    if let Some(index) = indexes.get(&here).and_then(|all| all.first()) {
+        return Ok(Some((here, Arc::clone(index))));
+    }
+    let count = counts.entry(path.to_owned()).or_default();
+    if *count >= KEPT_MAX {
+        if *count == KEPT_MAX {
+            *count += 1;
+            tracing::warn!(
+                indexes = KEPT_MAX,
+                "a SQLite database was closed by all and opened again too often: from now on each decision asks a \
+                 connection whether it was written, until the next start"
+            );
+        }
+        return Ok(None);
     }
     let index = Arc::new(File::open(path)?);
+    *count += 1;
     // Another one may have come to the path since, of which one is open already: this one is kept as well.
     let found = index.metadata().map(|stat| identity(&stat));
-    opened.entry(*found.as_ref().unwrap_or(&here)).or_default().push(Arc::clone(&index));
-    found.map(|found| (found, index))
+    indexes.entry(*found.as_ref().unwrap_or(&here)).or_default().push(Arc::clone(&index));
+    found.map(|found| Some((found, index)))
 }
 
 fn identity(stat: &Metadata) -> Identity {
@@ -66,12 +90,13 @@ impl Head {
 }
 
 impl Glance {
-    /// The index of the database at `database`; `None` where there is none, as in every other journal mode.
+    /// The index of the database at `database`; `None` where there is none, as in every other journal mode, or where none
+    /// is opened any more.
     pub(super) fn open(database: &Path) -> Option<Self> {
         let mut path: OsString = database.as_os_str().to_owned();
         path.push("-shm");
         let path = PathBuf::from(path);
-        let (identity, index) = opened(&path).ok()?;
+        let (identity, index) = opened(&path).ok()??;
         Some(Self { path, index, identity })
     }
 
@@ -130,6 +155,32 @@ mod tests {
             assert!(Glance::open(&path).unwrap().head().is_some());
             assert_eq!(locks_on(&shm), held, "a glance that is over");
         }
+    }
+
+    /// How many descriptors this process has on files of that folder that are gone.
+    fn gone_in(folder: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|at| at.starts_with(folder) && at.to_string_lossy().ends_with(" (deleted)")).count()
+    }
+
+    #[tokio::test]
+    async fn of_a_database_that_comes_and_goes_so_many_indexes_are_kept_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        for round in 0..KEPT_MAX + 6 {
+            let mut writer = opened_at(&path).await;
+            run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS one (version integer)").await;
+            assert_eq!(Glance::open(&path).is_some(), round < KEPT_MAX, "round {round}");
+            // The one that was opened is there for all that look again.
+            assert_eq!(Glance::open(&path).is_some(), round < KEPT_MAX, "round {round}");
+            sqlx::Connection::close(writer).await.unwrap();
+            assert_eq!(gone_in(folder.path()), KEPT_MAX.min(round + 1), "round {round}");
+        }
+        let elsewhere = folder.path().join("store.db");
+        let mut writer = opened_at(&elsewhere).await;
+        run(&mut writer, "PRAGMA journal_mode = WAL; CREATE TABLE one (version integer)").await;
+        assert!(Glance::open(&elsewhere).is_some(), "another database");
     }
 
     #[tokio::test]

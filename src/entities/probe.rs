@@ -150,4 +150,36 @@ mod tests {
         probe.look(file).await.unwrap();
         assert!(is_untouched().await);
     }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_glanced_at_each_look_asks_and_no_commit_is_overlooked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let opened =
+            async || SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+        loop {
+            let mut writer = opened().await;
+            let made = "PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (id text)";
+            sqlx::raw_sql(made).execute(&mut writer).await.unwrap();
+            let is_over = Glance::open(&path).is_none();
+            sqlx::Connection::close(writer).await.unwrap();
+            if is_over {
+                break;
+            }
+        }
+        let mut writer = opened().await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = format!("sqlite://{}", path.display());
+        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        let probe = Probe::new(Arc::new(Validity::new()), clock);
+        for round in 0..3 {
+            let before = probe.look(file).await.unwrap();
+            assert_eq!(probe.look(file).await.unwrap().tick, before.tick, "nothing was committed, round {round}");
+            let open = probe.eye.lock().await.open.as_ref().map(|open| (open.seen.is_none(), open.is_untouched(file)));
+            assert_eq!(open, Some((true, false)), "round {round}");
+            sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
+            assert!(probe.look(file).await.unwrap().tick > before.tick, "a commit, round {round}");
+        }
+    }
 }

@@ -132,3 +132,39 @@ fn a_ticket_is_opened_widened_released_resolved_and_reopened_from_a_shell() {
     assert_eq!(desk.told("adm", &["ticket", "show", id])["state"], "open");
     assert_eq!(desk.events(), ["adm opened", "adm scoped", "adm released", "adm resolved", "adm reopened"]);
 }
+
+#[test]
+fn a_change_that_names_a_state_is_made_in_that_state_alone() {
+    let desk = Desk::open();
+    let version = |shown: &Json| shown["version"].as_str().unwrap().to_owned();
+    let reviews = desk.told("pri", &["review", "list"]);
+    let review = reviews["items"].as_array().unwrap().iter().find(|review| review["review_id"] == "RV3").unwrap();
+    let told = |who: &'static str, words: &[&str]| version(&desk.told(who, words));
+    for (who, words, read) in [
+        ("sid", &["assign", "window", "A1", "--open-ended"][..], told("sid", &["assign", "show", "A1"])),
+        ("sid", &["assign", "end", "A3"], told("sid", &["assign", "show", "A3"])),
+        ("pri", &["restrict", "agree", "RS3"], told("pri", &["restrict", "show", "RS3"])),
+        ("pri", &["restrict", "terminate", "RS1", "request"], told("pri", &["restrict", "show", "RS1"])),
+        ("adm", &["ticket", "scope", "TK1", "--record", "Note/N6=clin.note"], told("adm", &["ticket", "show", "TK1"])),
+        ("adm", &["ticket", "resolve", "TK2"], told("adm", &["ticket", "show", "TK2"])),
+        ("pri", &["review", "decide", "RV3", "justified"], version(review)),
+    ] {
+        let stale = desk.ran(who, &[words, &["--if-match", "another"]].concat());
+        stale.says(1, &["412", "it was changed since"]);
+        let done = desk.ran(who, &[words, &["--if-match", &read]].concat());
+        assert_eq!(done.code, Some(0), "{words:?}: {}", done.stderr);
+        assert!(
+            done.stdout.contains("\nversion        ") && !done.stdout.contains(&read),
+            "{words:?}: {}",
+            done.stdout
+        );
+    }
+    desk.ran("sid", &["assign", "end", "A7", "--if-match", "\"quoted\""]).says(2, &["a version is one word"]);
+
+    let socket = desk.sidecar.doors().socket;
+    let grant = |words: &[&str]| Ended::of(chaperone().arg("grant").args(words).arg("--socket").arg(&socket));
+    let shown = grant(&["show", "BG1", "-o", "json"]);
+    let read = version(&serde_json::from_str(&shown.stdout).unwrap());
+    grant(&["end", "BG1", "--if-match", "another"]).says(1, &["412", "it was changed since"]);
+    assert_eq!(grant(&["end", "BG1", "--if-match", &read]).code, Some(0));
+}

@@ -9,6 +9,7 @@
     reason = "a test stops where it is wrong, waits by the machine's own clock, and prints its figures"
 )]
 
+mod administrators;
 mod answers;
 mod charts;
 mod cli;
@@ -31,7 +32,9 @@ mod fresh_postgres;
 mod fresh_property;
 mod grants;
 mod helpers;
+mod in_force;
 mod notices;
+mod notices_killed;
 mod outage;
 mod properties;
 mod reading;

@@ -13,7 +13,7 @@ pub use ask::{AskGrant, Occurred};
 pub use steps::{Approve, End, Extend, Reject, Revoke, Step};
 pub use view::{GrantView, ReviewGist};
 
-pub(super) use rows::{Lock, load, note, some_at};
+pub(super) use rows::{Lock, load, lock_person, note, some_at};
 
 use std::sync::Arc;
 

@@ -55,6 +55,14 @@ impl Kept for Assignment {
         Some(&self.client)
     }
 
+    fn whom(&self) -> Option<&str> {
+        Some(&self.user)
+    }
+
+    fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        self.is_again(other, now)
+    }
+
     fn standing(&self, now: Timestamp) -> &'static str {
         self.standing(now)
     }
@@ -154,6 +162,7 @@ impl Turn<Assignment> for EndAssignment {
 
 impl Turn<Assignment> for Moving {
     const EVENT: &'static str = "moved";
+    const WIDENS: bool = true;
 
     fn take(&self, row: &mut Assignment, _by: &Arc<str>, now: Timestamp) -> Result<(), AdminError> {
         Ok(row.move_window(self.from, self.to, now)?)

@@ -10,6 +10,7 @@ use crate::{
         Admin, Change, Done, Moment, Once, Permitted, Told, Version,
         change::About,
         error::AdminError,
+        grants::lock_person,
         page::{Filling, Listed, Page},
     },
     domain::{Reason, RecordKind, Timestamp},
@@ -22,6 +23,7 @@ pub struct KeptSql {
     pub(super) by_id: Sql,
     pub(super) by_id_locked: Sql,
     pub(super) page: Sql,
+    pub(super) of_pair: Sql,
     pub(super) insert: Sql,
     pub(super) update: Sql,
 }
@@ -46,6 +48,18 @@ macro_rules! kept_sql {
                 $client,
                 " = $4) ORDER BY id LIMIT $5"
             )),
+            // Those that count are among the last ones made.
+            of_pair: Sql::both(concat!(
+                "SELECT ",
+                $columns,
+                " FROM ",
+                $table,
+                " WHERE tenant_id = $1 AND ",
+                $user,
+                " = $2 AND ",
+                $client,
+                " = $3 ORDER BY id DESC LIMIT 1000"
+            )),
             insert: Sql::both(concat!("INSERT INTO ", $table, " (", $columns, ") VALUES (", $places, ")")),
             update: Sql::both(concat!("UPDATE ", $table, " SET ", $sets, " WHERE id = $1")),
         }
@@ -64,6 +78,16 @@ pub trait Kept: Clone + Serialize + DeserializeOwned + Send + Sync {
     fn id(&self) -> &Arc<str>;
     fn tenant(&self) -> &Arc<str>;
     fn client(&self) -> Option<&Arc<str>>;
+
+    /// Whom of the client's it is about, where one of a kind is enough. `None`: each is a paper of its own.
+    fn whom(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether `other` says the same over again, so that the end of either would leave what it says in force.
+    fn is_again(&self, _other: &Self, _now: Timestamp) -> bool {
+        false
+    }
 
     /// The word for where it stands.
     fn standing(&self, now: Timestamp) -> &'static str;
@@ -122,6 +146,8 @@ impl<K: Kept> View<K> {
 /// One step with a row that exists.
 pub(super) trait Turn<K>: Send + Sync {
     const EVENT: &'static str;
+    /// Whether it may come to say what another row says.
+    const WIDENS: bool = false;
 
     /// Changes the row, or says why not.
     ///
@@ -154,6 +180,7 @@ impl<K: Kept> Change for Making<K> {
         if let Some(reason) = &self.refused {
             return Err(AdminError::refused(reason.clone()));
         }
+        is_alone(&self.row, transaction, moment.now).await?;
         transaction.run(K::SQL.insert, &self.row.values()).await?;
         self.row.keep(transaction).await?;
         Ok(told(self.event, Json::Null, &self.row, moment.now))
@@ -192,11 +219,39 @@ impl<K: Kept, T: Turn<K>> Change for Turning<'_, K, T> {
         row.fill(transaction).await?;
         row.version().meet(self.expected)?;
         let before = row.told();
+        // Of two that say the same already, either may still be changed.
+        let may_be_one_too_many = T::WIDENS && twin(&row, transaction, moment.now).await?.is_none();
         self.turn.take(&mut row, &permitted.by(), moment.now)?;
+        if may_be_one_too_many {
+            is_alone(&row, transaction, moment.now).await?;
+        }
         transaction.run(K::SQL.update, &row.values()).await?;
         row.keep(transaction).await?;
         Ok(told(T::EVENT, before, &row, moment.now))
     }
+}
+
+/// Refuses a row that says over again what another one says.
+async fn is_alone<K: Kept>(row: &K, transaction: &mut Transaction, now: Timestamp) -> Result<(), AdminError> {
+    match twin(row, transaction, now).await? {
+        Some(id) => Err(AdminError::Twin { what: K::WHAT, id }),
+        None => Ok(()),
+    }
+}
+
+/// The row that says the same.
+async fn twin<K: Kept>(row: &K, transaction: &mut Transaction, now: Timestamp) -> Result<Option<Arc<str>>, AdminError> {
+    let (Some(whom), Some(client)) = (row.whom(), row.client()) else { return Ok(None) };
+    // Two that make the same at once take turns.
+    lock_person(transaction, whom, client).await?;
+    let values = [Value::from(&**row.tenant()), Value::from(whom), Value::from(&**client)];
+    for other in transaction.rows(K::SQL.of_pair, &values).await? {
+        let other = K::read(&other)?;
+        if row.is_again(&other, now) {
+            return Ok(Some(other.id().clone()));
+        }
+    }
+    Ok(None)
 }
 
 fn told<K: Kept>(event: &'static str, before: Json, row: &K, now: Timestamp) -> Told<View<K>> {

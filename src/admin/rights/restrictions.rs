@@ -47,6 +47,14 @@ impl Kept for Restriction {
         Some(&self.client)
     }
 
+    fn whom(&self) -> Option<&str> {
+        Some(self.target_id.as_deref().unwrap_or_default())
+    }
+
+    fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        self.is_again(other, now)
+    }
+
     fn standing(&self, now: Timestamp) -> &'static str {
         self.standing(now)
     }

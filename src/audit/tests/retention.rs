@@ -187,6 +187,21 @@ async fn a_hold_keeps_what_it_names_until_it_is_lifted() {
 }
 
 #[tokio::test]
+async fn the_record_of_a_hold_stays_while_it_stands_also_where_no_hold_is_about_that_record() {
+    let dir = three_writers().await;
+    let scope =
+        HoldScope { client: Some("C1".to_owned()), to: Some(at("2019-01-01T00:00:00Z")), ..HoldScope::default() };
+    hold(dir.path(), at("2024-03-02T00:00:00Z"), "case-1", HoldTurn::Place(scope)).await;
+    let far = at("2040-01-01T00:00:00Z");
+    assert!(pruned_at(far, dir.path(), &six()).await > 0);
+    assert_eq!(holds(dir.path(), EncryptionKeys::default()).unwrap().len(), 1);
+    assert!(clients(dir.path()).contains("C1"), "{:?}", clients(dir.path()));
+    hold(dir.path(), far, "case-1", HoldTurn::Lift).await;
+    assert!(pruned_at(far, dir.path(), &six()).await > 0);
+    assert!(!clients(dir.path()).contains("C1"));
+}
+
+#[tokio::test]
 async fn a_tenant_with_more_years_keeps_its_segments() {
     let dir = three_writers().await;
     let ten = Retention::new(6, [("T1".to_owned(), 10)].into());

@@ -5,6 +5,7 @@
 
 mod answers;
 mod bodies;
+mod links;
 mod operations;
 mod shapes;
 #[cfg(test)]
@@ -48,8 +49,9 @@ fn document() -> OpenApi {
         components = components.schema(name, schema);
     }
     let mut paths = PathsBuilder::new();
-    for operation in operations::all() {
-        paths = paths.path(operation.path, operation.item());
+    let operations = operations::all();
+    for operation in &operations {
+        paths = paths.path(operation.path, operation.item(&operations));
     }
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
     let info = InfoBuilder::new()

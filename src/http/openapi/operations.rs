@@ -2,13 +2,17 @@
 
 use utoipa::openapi::{
     Content, ContentBuilder, HttpMethod, ObjectBuilder, PathItem, Ref, Required, ResponseBuilder, Type,
+    link::Link,
     path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
     response::Response,
     security::SecurityRequirement,
 };
 
-use super::shapes::{Shape, from_to, instant, named, one_of, text, word};
+use super::{
+    links,
+    shapes::{Shape, from_to, instant, named, one_of, text, word},
+};
 use crate::{
     admin::page::PAGE_MAX,
     audit::query::{PAGE_MAX as RECORDS_MAX, Query, WORD_BYTES_MAX},
@@ -219,7 +223,7 @@ pub(super) fn problem() -> Response {
 }
 
 impl Operation {
-    pub(super) fn item(&self) -> PathItem {
+    pub(super) fn item(&self, all: &[Self]) -> PathItem {
         let method = if self.method == "GET" { HttpMethod::Get } else { HttpMethod::Post };
         let mut operation = OperationBuilder::new()
             .tag(self.listener.tag())
@@ -236,7 +240,7 @@ impl Operation {
             operation = operation.security(SecurityRequirement::new(scheme, [] as [&str; 0]));
         }
         let (status, answers) = self.answers;
-        operation = operation.response(status, answers.response(self.does));
+        operation = operation.response(status, answers.response(self.does, links::of(self, all)));
         for status in self.refusals() {
             operation = operation.response(status, Ref::from_response_name("Problem"));
         }
@@ -244,9 +248,27 @@ impl Operation {
     }
 
     /// `post_admin_v1_grants_id_approve`.
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         let words = self.path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         words.fold(self.method.to_ascii_lowercase(), |id, word| format!("{id}_{word}"))
+    }
+
+    /// The schema of its answer.
+    pub(super) const fn answer(&self) -> Option<&'static str> {
+        match self.answers.1 {
+            Answers::Json(schema) => Some(schema),
+            Answers::Text(_) => None,
+        }
+    }
+
+    /// Whether its path names one thing.
+    pub(super) fn is_about_one(&self) -> bool {
+        self.path.contains("{id}")
+    }
+
+    /// Whether the same credentials open the other one.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.listener == other.listener
     }
 
     fn refusals(&self) -> Vec<&'static str> {
@@ -259,7 +281,7 @@ impl Operation {
         if self.body.is_some() {
             refusals.extend(["400", "408", "413"]);
         }
-        if self.path.contains("{id}") || self.path.starts_with("/demo/") || self.path.ends_with("/outcome") {
+        if self.is_about_one() || self.path.starts_with("/demo/") || self.path.ends_with("/outcome") {
             refusals.push("404");
         }
         if self.key != Key::None {
@@ -280,7 +302,7 @@ impl Operation {
             parameter(name, ParameterIn::Header, required, shape, about)
         };
         let mut parameters = Vec::new();
-        if self.path.contains("{id}") {
+        if self.is_about_one() {
             parameters.push(parameter("id", ParameterIn::Path, Required::True, word(), "By its id"));
         }
         for (name, required, shape) in &self.query {
@@ -324,8 +346,11 @@ fn parameter(name: &str, place: ParameterIn, required: Required, shape: Shape, a
 }
 
 impl Answers {
-    fn response(self, does: &str) -> Response {
+    fn response(self, does: &str, links: Vec<(String, Link)>) -> Response {
         let mut response = ResponseBuilder::new().description(does);
+        for (name, link) in links {
+            response = response.link(name, link);
+        }
         match self {
             Self::Json(schema) => {
                 response = response.content("application/json", Content::new(Some(named(schema))));

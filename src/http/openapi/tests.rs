@@ -70,6 +70,36 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
 }
 
 #[test]
+fn every_call_about_one_thing_is_led_to_from_an_answer_that_names_it() {
+    let operations = operations::all();
+    let document: Json = serde_json::from_slice(&text()).unwrap();
+    let mut led_to = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (status, response) in
+            item.as_object().unwrap().values().flat_map(|call| call["responses"].as_object().unwrap())
+        {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let to = operations.iter().find(|call| call.id() == link["operationId"]).unwrap();
+                assert!(status.starts_with('2') && *name == to.id(), "{path} {status} {name}");
+                // What the expression points to is a member of the answer's schema.
+                let place = link["parameters"]["id"].as_str().unwrap().strip_prefix("$response.body#/").unwrap();
+                let mut schema = &response["content"]["application/json"]["schema"];
+                for step in place.split('/') {
+                    if let Some(of) = schema["$ref"].as_str() {
+                        schema = document.pointer(of.trim_start_matches('#')).unwrap();
+                    }
+                    schema = if step == "0" { &schema["items"] } else { &schema["properties"][step] };
+                }
+                assert_eq!(schema["type"], "string", "{path}: {place}");
+                led_to.insert(to.id());
+            }
+        }
+    }
+    let about_one: BTreeSet<_> = operations.iter().filter(|call| call.is_about_one()).map(|call| call.id()).collect();
+    assert_eq!(led_to, about_one);
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a document for eyes: git keeps what it was")]
 fn the_committed_document_is_the_one_that_is_served() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/openapi.json");

@@ -21,9 +21,9 @@ use crate::helpers::{
 };
 
 /// Polls a future so many times and then no more: as if the process had ended there.
-struct Cut<F> {
-    future: Pin<Box<F>>,
-    polls_left: usize,
+pub(crate) struct Cut<F> {
+    pub(crate) future: Pin<Box<F>>,
+    pub(crate) polls_left: usize,
 }
 
 impl<F: Future> Future for Cut<F> {

@@ -5,6 +5,8 @@ mod kept;
 mod model;
 mod reviews;
 
+pub(crate) use cut::Cut;
+
 use std::sync::Arc;
 
 use chaperone::{

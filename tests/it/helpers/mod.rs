@@ -6,6 +6,7 @@ pub(crate) mod clinic;
 pub(crate) mod folder;
 pub(crate) mod following;
 pub(crate) mod mapping;
+pub(crate) mod office;
 pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod raw;

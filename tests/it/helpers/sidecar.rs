@@ -206,7 +206,11 @@ impl<S: Patient> Asker<S> {
     }
 
     pub(crate) fn post(&mut self, path: &str, body: &Json) -> std::io::Result<Told> {
-        self.exchange("POST", path, &body.to_string(), &[])
+        self.post_with(path, body, &[])
+    }
+
+    pub(crate) fn post_with(&mut self, path: &str, body: &Json, headers: &[(&str, &str)]) -> std::io::Result<Told> {
+        self.exchange("POST", path, &body.to_string(), headers)
     }
 
     /// Asks one question of `POST /access/v1/evaluation`. An error when the other end is gone before the whole answer came.

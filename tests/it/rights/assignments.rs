@@ -9,6 +9,7 @@ use chaperone::{
     domain::{
         NotNow,
         assignment::{Assignment, Scope},
+        mapping::Source,
     },
 };
 use serde_json::json;
@@ -159,7 +160,85 @@ async fn what_another_organization_has_is_not_there(world: World) {
     assert_eq!(reason_of(admin.assignments(&person("ana"), "T1", &Page::default()).await), "role");
 }
 
+/// The id of the row that stands in the way.
+#[track_caller]
+fn twin_of<T: std::fmt::Debug>(asked: Result<T, AdminError>) -> String {
+    match asked {
+        Err(AdminError::Twin { id, .. }) => id.to_string(),
+        other => panic!("expected that the same is there, got {other:?}"),
+    }
+}
+
+async fn the_same_over_again_is_refused_and_named_until_the_first_is_over(world: World) {
+    let clinic = Clinic::on(world).await;
+    let admin = &clinic.admin;
+    let asked = wish("ana", "C4");
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (admin, asked) = (clinic.admin.clone(), asked.clone());
+            tokio::spawn(async move { admin.assign(&person("sid"), &asked, &once()).await })
+        })
+        .collect();
+    let (mut made, mut refused) = (Vec::new(), Vec::new());
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(done) => made.push(done.answer.row.id.to_string()),
+            other => refused.push(twin_of(other)),
+        }
+    }
+    assert_eq!((made.len(), refused), (1, vec![made[0].clone(); 7]), "of eight at once one is made");
+    let told = clinic.told("admin");
+    let last = told.iter().rev().find(|record| record["detail"]["event"] == "refused").unwrap();
+    assert_eq!(last["detail"]["conflict"], "there is the same assignment already");
+    assert_eq!((&last["detail"]["existing"], &last["decision"]), (&json!(made[0]), &json!("deny")));
+
+    let until = |date: &str| AskAssignment { until: Until::LastDay(date.parse().unwrap()), ..wish("ana", "C4") };
+    assert_eq!(twin_of(assign(&clinic, "sid", &until("2026-03-10")).await), made[0], "a window within it");
+    let other = AskAssignment { scope: Scope::ReadOnly, reason: None, ..asked.clone() };
+    let apart = assign(&clinic, "sid", &other).await.unwrap();
+    assert!(assign(&clinic, "sid", &wish("rbt", "C4")).await.is_ok(), "of another person");
+
+    let end = |id: String| async move { admin.end_assignment(&person("sid"), (&id, &END), None, &once()).await };
+    end(apart.row.id.to_string()).await.unwrap();
+    end(made[0].clone()).await.unwrap();
+    assert!(!clinic.reads("ana", "C4", "clin.summary").await, "the end of one ends it");
+}
+
+async fn a_window_is_not_moved_to_where_it_would_say_what_another_one_says(world: World) {
+    let clinic = Clinic::on(world).await;
+    let admin = &clinic.admin;
+    let until = |date: &str| AskAssignment { until: Until::LastDay(date.parse().unwrap()), ..wish("ana", "C4") };
+    let march = assign(&clinic, "sid", &until("2026-03-31")).await.unwrap().row.id;
+    let from = |from: &str| AskAssignment { from: Some(from.parse().unwrap()), ..wish("ana", "C4") };
+    assert_eq!(twin_of(assign(&clinic, "sid", &from("2026-03-31T12:00:00Z")).await), *march);
+    let april = assign(&clinic, "sid", &from("2026-04-01T04:00:00Z")).await.unwrap().row.id;
+    let moved = |id: &str, until: Until| {
+        let (id, moved) = (id.to_owned(), MoveWindow { from: None, until });
+        async move { admin.move_assignment(&person("sid"), (&id, &moved), None, &once()).await }
+    };
+    assert_eq!(twin_of(moved(&march, Until::Open).await), *april, "into the other's time");
+    moved(&march, Until::LastDay("2026-03-20".parse().unwrap())).await.unwrap();
+
+    // Rows by another program may say the same: either is moved away from the other, and ended.
+    let again = "INSERT INTO assignments (id, tenant_id, client_id, user_id, assigned_by, valid_from) \
+                 VALUES ('A90', 'T1', 'C4', 'ana', 'sid', '2026-04-01T04:00:00Z')";
+    clinic.authorizing.world.execute(Source::Store, again).await;
+    moved("A90", Until::LastDay("2026-06-30".parse().unwrap())).await.unwrap();
+    admin.end_assignment(&person("sid"), ("A90", &END), None, &once()).await.unwrap();
+}
+
+async fn a_repeated_call_is_answered_as_the_first_was(world: World) {
+    let clinic = Clinic::on(world).await;
+    let once = once();
+    let first = clinic.admin.assign(&person("sid"), &wish("ana", "C4"), &once).await.unwrap();
+    let again = clinic.admin.assign(&person("sid"), &wish("ana", "C4"), &once).await.unwrap();
+    assert_eq!((again.is_repeated, again.answer.row), (true, first.answer.row));
+}
+
 crate::on_both!(
+    the_same_over_again_is_refused_and_named_until_the_first_is_over,
+    a_window_is_not_moved_to_where_it_would_say_what_another_one_says,
+    a_repeated_call_is_answered_as_the_first_was,
     an_assignment_is_in_force_at_once_and_over_at_once,
     who_may_not_and_what_is_not_there_are_refused,
     a_payers_last_day_is_the_organizations_own,

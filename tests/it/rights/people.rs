@@ -72,6 +72,36 @@ async fn a_restriction_bars_once_it_is_agreed_and_a_notice_keeps_what_was(world:
     assert_eq!(clinic.told("admin")[2]["detail"]["after"]["ended_how"], "notice");
 }
 
+async fn the_same_bar_is_asked_for_once_until_it_is_over(world: World) {
+    let clinic = Clinic::on(world).await;
+    let admin = &clinic.admin;
+    let ask = |asked: AskRestriction| async move { admin.ask_for_restriction(&person("pri"), &asked, &once()).await };
+    let asked = bar("agreed", ("user", Some("ana")));
+    let first = ask(asked.clone()).await.unwrap().answer.row.id;
+    let is_twin = |again: Result<_, AdminError>| matches!(again, Err(AdminError::Twin { id, .. }) if id == first);
+    assert!(is_twin(ask(asked.clone()).await.map(drop)), "while it is asked for");
+    let step = |step| {
+        let id = first.clone();
+        async move { admin.step_restriction(&person("pri"), (&id, &step), None, &once()).await }
+    };
+    step(RestrictionStep::Agree).await.unwrap();
+    assert!(is_twin(ask(asked.clone()).await.map(drop)), "while it is in force");
+    assert_eq!(clinic.told("admin").last().unwrap()["detail"]["existing"], json!(first));
+    for apart in [
+        AskRestriction { fields: Vec::new(), ..asked.clone() },
+        AskRestriction { emergency_exception: false, ..asked.clone() },
+        AskRestriction { record: Some(("Note".into(), "N1".into())), ..asked.clone() },
+        bar("agreed", ("user", Some("ben"))),
+        bar("agreed", ("all", None)),
+    ] {
+        ask(apart.clone()).await.unwrap();
+        assert!(matches!(ask(apart.clone()).await, Err(AdminError::Twin { .. })), "{apart:?}");
+    }
+    step(RestrictionStep::Terminate("request".into())).await.unwrap();
+    assert!(clinic.reads("ana", "C1", "clin.plan").await, "the end of one ends it");
+    ask(asked).await.unwrap();
+}
+
 async fn a_consent_counts_until_it_is_revoked(world: World) {
     let clinic = Clinic::on(world).await;
     let admin = &clinic.admin;
@@ -158,6 +188,7 @@ async fn a_ticket_opens_what_it_names_until_it_is_resolved(world: World) {
 }
 
 crate::on_both!(
+    the_same_bar_is_asked_for_once_until_it_is_over,
     a_restriction_bars_once_it_is_agreed_and_a_notice_keeps_what_was,
     a_consent_counts_until_it_is_revoked,
     a_ticket_opens_what_it_names_until_it_is_resolved,

@@ -164,12 +164,25 @@ fn every_operation_of_an_administrator_is_asked_below() {
 /// What the token of the listener opens, with nobody behind it.
 const OF_OPERATORS: [&str; 2] = ["POST /admin/v1/barrier", "GET /admin/v1/status"];
 
+/// Why a person who may is refused all the same.
+fn reason_for(case: &str) -> Option<&'static str> {
+    match case {
+        "no second factor" => Some("mfa_required"),
+        "a second factor of a day ago" => Some("session_age"),
+        "a session that was left alone" => Some("session_idle"),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
     let (address, world) = door().await?;
     let document = document();
     let admin = "authorization: Bearer admin\r\n";
     let bare = SESSION.replace("mfa=true, ", "");
+    // A second factor is of its session: one is too old as soon as the other is.
+    let expired = SESSION.replace("age_seconds=60", "age_seconds=86400");
+    let idle = SESSION.replace("idle_seconds=5", "idle_seconds=900");
     let elsewhere = SESSION.replace("T1", "T2");
     let (mut key, mut before) = (0, 0);
     for route in OF_OPERATORS {
@@ -186,6 +199,8 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
             ("a wrong tenant", admin, Some("sid2"), SESSION, 403),
             ("another tenant", admin, Some("pri2"), elsewhere.as_str(), 0),
             ("no second factor", admin, Some(may), bare.as_str(), 403),
+            ("a second factor of a day ago", admin, Some(may), expired.as_str(), 403),
+            ("a session that was left alone", admin, Some(may), idle.as_str(), 403),
         ] {
             key += 1;
             let answer = ask(address, &line(route, more), &headers(token, who, session, key), body).await?;
@@ -195,6 +210,8 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
                 status => answer.status == status,
             };
             assert!(is_refused, "{route}, {case}: {} {}", answer.status, answer.body);
+            let reason = reason_for(case);
+            assert!(reason.is_none() || answer.json()["reason"].as_str() == reason, "{route}, {case}: {}", answer.body);
             if !route.ends_with("/export") {
                 fits(&document, route, &answer);
             }

@@ -20,8 +20,8 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
-pub use records::{StoreRecords, reading_address};
-pub use shipping::address as shipping_address;
+pub use records::{StoreRecords, reading_address, shipped_address};
+pub use shipping::{address as shipping_address, ship};
 
 use crate::{
     admin::{Admin, Rooms},

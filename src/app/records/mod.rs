@@ -23,7 +23,12 @@ const ONE_INSTANT_MAX: usize = 200_000;
 /// Where shipped records can be read, if that is known: the shipping role may append alone. Encrypted ones are found in their
 /// folder alone.
 pub fn reading_address(config: &Config) -> Option<String> {
-    if config.audit.ship == AuditShip::Off || config.audit.encryption_key_file.is_some() {
+    if config.audit.encryption_key_file.is_some() { None } else { shipped_address(config) }
+}
+
+/// Where the shipped frames can be read, be their records encrypted or not.
+pub fn shipped_address(config: &Config) -> Option<String> {
+    if config.audit.ship == AuditShip::Off {
         return None;
     }
     let typed = config.audit.read_url.as_ref().map(|url| url.expose().to_owned());

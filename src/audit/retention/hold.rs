@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     audit::{
-        folder::swept,
+        folder::{Folder, swept},
         keyring::EncryptionKeys,
         read::{Filter, ReadError, records},
     },
@@ -123,7 +124,9 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
     if let Some((writer, seq)) = elsewhere.into_iter().next() {
         return Err(HoldsError::Elsewhere { writer, seq });
     }
-    let mut standing: BTreeMap<String, Hold> = BTreeMap::new();
+    let trails = trails(&Folder::list(dir).map_err(ReadError::at(dir))?);
+    // By trail: where a store holds those of several folders, none of them lifts what stands in another.
+    let mut standing: BTreeMap<(String, String), Hold> = BTreeMap::new();
     let mark = memchr::memmem::Finder::new(ACTION);
     // In the order of writing and not of instants: a clock that was set back must not lift what was placed later.
     for stored in records(dir, Filter { keys, ..Filter::default() })? {
@@ -137,6 +140,7 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
         }
         let said = |key: &str| record.detail.get(key).and_then(|value| value.as_str());
         let Some(id) = said("hold").map(str::to_owned) else { continue };
+        let trail = trails.get(&*stored.writer).cloned().unwrap_or_default();
         match said("event") {
             Some(PLACED) => {
                 let instant = |key: &str| said(key).and_then(|text| text.parse().ok());
@@ -148,13 +152,31 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
                 };
                 let by = record.principal.as_ref().map(|by| by.id.clone()).unwrap_or_default();
                 let reason = record.access_reason.clone().unwrap_or_default();
-                standing.insert(id.clone(), Hold { id, scope, placed: record.at, by, reason });
+                standing.insert((trail, id.clone()), Hold { id, scope, placed: record.at, by, reason });
             }
-            Some(LIFTED) => drop(standing.remove(&id)),
+            Some(LIFTED) => drop(standing.remove(&(trail, id))),
             Some(_) | None => {}
         }
     }
     Ok(standing.into_values().collect())
+}
+
+/// To which trail each writer belongs, by the first of those that followed one another.
+fn trails(folder: &Folder) -> BTreeMap<String, String> {
+    let here = folder.writers.iter().filter_map(|files| files.header.as_ref()).map(|head| (head.writer, &head.prev));
+    let gone = folder.stubs.iter().map(|file| (file.stub.writer, &file.stub.prev));
+    let before: BTreeMap<Uuid, Option<Uuid>> =
+        gone.chain(here).map(|(writer, prev)| (writer, prev.as_ref().map(|prev| prev.writer))).collect();
+    let first = |writer: Uuid| {
+        let mut first = writer;
+        // A ring, which only a forger builds, ends as well.
+        for _ in 0..before.len() {
+            let Some(Some(prev)) = before.get(&first) else { break };
+            first = *prev;
+        }
+        first
+    };
+    before.keys().map(|writer| (writer.to_string(), first(*writer).to_string())).collect()
 }
 
 /// What becomes of a hold.

@@ -7,12 +7,16 @@ mod find;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod prune;
+#[cfg(test)]
+mod prune_tests;
 mod read;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
 pub use find::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
+pub use prune::{Gone, PruneStoreError, TrailPruner};
 pub use read::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailReader};
 
 use super::{

@@ -23,8 +23,8 @@ pub use migration::{Migration, Part};
 pub use pool::{Dialect, Store, StoreOptions};
 pub use rights::Right;
 pub use trail::{
-    Arrived, FOUND_AT_ONCE, FoundRow, Gone, HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, KnownBefore,
-    PruneStoreError, RecordFilter, RowPlace, TrailError, TrailFinder, TrailPruner, TrailReader, TrailStore, trail_url,
+    Arrived, FOUND_AT_ONCE, FoundRow, Gone, HeldFrame, HeldNote, HeldWriter, HeldWriters, INDEX_COLUMNS, KnownBefore,
+    PruneStoreError, RecordFilter, RowPlace, TornWriter, TrailError, TrailFinder, TrailPruner, TrailReader, TrailStore, trail_url,
 };
 pub use transaction::{Sql, StoredRow, Transaction};
 pub use value::Value;

@@ -34,6 +34,7 @@ mod helpers;
 mod notices;
 mod outage;
 mod properties;
+mod pruned;
 mod reading;
 mod receipts;
 mod rederive;

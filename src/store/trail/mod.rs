@@ -4,6 +4,7 @@
 //! `audit_append` in PostgreSQL, which is all that the shipping role may call, and by [`sqlite`] in a file.
 
 mod find;
+mod gaps;
 #[cfg(test)]
 mod plans;
 mod postgres;
@@ -16,6 +17,7 @@ mod sqlite;
 mod tests;
 
 pub use find::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
+pub use gaps::{HeldWriters, TornWriter};
 pub use prune::{Gone, PruneStoreError, TrailPruner};
 pub use read::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailReader};
 

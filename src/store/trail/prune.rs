@@ -154,6 +154,11 @@ impl TrailPruner {
     pub async fn close(&self) {
         self.store.close().await;
     }
+
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
 }
 
 /// What `audit_may_prune` asks, in the same order.

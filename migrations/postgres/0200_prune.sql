@@ -49,7 +49,9 @@ BEGIN
   IF jsonb_typeof(said -> 'end') = 'null' AND held.frame <= NEW.frame
      OR jsonb_typeof(said -> 'end') <> 'null'
         AND (held.frame <> NEW.frame
-             OR NOT EXISTS (SELECT FROM audit_writer AS after WHERE after.prev_writer = NEW.writer AND after.prev_seq = NEW.seq)) THEN
+             -- The next writer found it ended there, or it sealed its trail itself.
+             OR NOT EXISTS (SELECT FROM audit_writer AS after WHERE after.prev_writer = NEW.writer AND after.prev_seq = NEW.seq)
+                AND (get_byte(last.bytes, 4) <> 4 OR get_byte(last.bytes, 5) & 2 = 0)) THEN
     RAISE EXCEPTION 'gap: nothing vouches for the end of the stub' USING ERRCODE = 'CH001';
   END IF;
 

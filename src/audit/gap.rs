@@ -117,7 +117,11 @@ mod tests {
         assert_eq!(first(&here, &held(9), Timestamp::MIN), None);
         assert_eq!(first(&here, &held(7), Timestamp::MIN), Some(("a".to_owned(), 8, 9)));
         assert_eq!(first(&here, &HeldThere::default(), Timestamp::MIN), Some(("a".to_owned(), 1, 9)));
-        assert_eq!(first(&here, &held(7), at("2026-03-10T16:00:00Z")), None, "whoever asks from then on misses nothing");
+        assert_eq!(
+            first(&here, &held(7), at("2026-03-10T16:00:00Z")),
+            None,
+            "whoever asks from then on misses nothing"
+        );
     }
 
     #[test]

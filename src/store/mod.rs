@@ -24,7 +24,8 @@ pub use pool::{Dialect, Store, StoreOptions};
 pub use rights::Right;
 pub use trail::{
     Arrived, FOUND_AT_ONCE, FoundRow, Gone, HeldFrame, HeldNote, HeldWriter, HeldWriters, INDEX_COLUMNS, KnownBefore,
-    PruneStoreError, RecordFilter, RowPlace, TornWriter, TrailError, TrailFinder, TrailPruner, TrailReader, TrailStore, trail_url,
+    PruneStoreError, RecordFilter, RowPlace, TornWriter, TrailError, TrailFinder, TrailPruner, TrailReader, TrailStore,
+    trail_url,
 };
 pub use transaction::{Sql, StoredRow, Transaction};
 pub use value::Value;

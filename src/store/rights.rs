@@ -44,6 +44,7 @@ impl Right {
             ],
             Self::PruneTrail => vec![
                 format!("GRANT SELECT ON {TRAIL} TO {role}"),
+                format!("GRANT SELECT ON SEQUENCE audit_arrival TO {role}"),
                 format!("GRANT EXECUTE ON FUNCTION audit_prune(text, bigint, bigint, text, text, bigint) TO {role}"),
             ],
         }

@@ -158,7 +158,10 @@ fn a_sqlite_store_is_pruned_by_stubs_and_a_changed_one_is_found() {
     let changes = [
         ("audit_pruned_delete", "DELETE FROM audit_pruned"),
         ("audit_pruned_update", forged),
-        ("audit_record_again", "INSERT INTO audit_record (month, writer, seq, frame, at, kind) SELECT '2018-04', writer, 1, 1, '2018-04-10T15:00:00Z', 'decision' FROM audit_pruned LIMIT 1"),
+        (
+            "audit_record_again",
+            "INSERT INTO audit_record (month, writer, seq, frame, at, kind) SELECT '2018-04', writer, 1, 1, '2018-04-10T15:00:00Z', 'decision' FROM audit_pruned LIMIT 1",
+        ),
     ];
     for (trigger, change) in changes {
         let copy = folder.path().join("changed.db");
@@ -173,7 +176,8 @@ fn a_sqlite_store_is_pruned_by_stubs_and_a_changed_one_is_found() {
     // Segments are taken away here: the folder says which command prunes, and holds are seen in both places together.
     shipped.done(&["hold", "place", "kept", "--by", "pri", "--reason", "26-114"]);
     shipped.write(&[(&SystemClock.now().to_string(), "C3")]);
-    let mut segments: Vec<_> = fs::read_dir(shipped.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut segments: Vec<_> =
+        fs::read_dir(shipped.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "trail"));
     segments.sort();
     let last = segments.pop().unwrap();
@@ -218,7 +222,8 @@ fn the_trails_of_several_folders_are_pruned_together_and_a_hold_in_any_of_them_k
     let prune = ["prune", "--store", "--dry-run", "--key", &key];
     let unknown = one.run(&["prune", "--store", "--dry-run"]);
     assert!(unknown.code == Some(6) && unknown.stderr.contains("none of the given keys"), "{unknown:?}");
-    assert!(one.done(&prune).starts_with("2 parts with "), "{}", one.done(&prune));
+    // Also the last writer of each: it sealed its trail, and its folder may be gone with its machine.
+    assert!(one.done(&prune).starts_with("4 parts with "), "{}", one.done(&prune));
     other.done(&["hold", "place", "case", "--client", "C1", "--by", "pri", "--reason", "26-113"]);
     // Shipped by the next start; another trail's lift of the same name lifts nothing here.
     other.write(&[(&SystemClock.now().to_string(), "C3")]);
@@ -226,8 +231,32 @@ fn the_trails_of_several_folders_are_pruned_together_and_a_hold_in_any_of_them_k
         one.done(&["hold", turn, "case", "--by", "pri", "--reason", "26-115"]);
     }
     let kept = one.done(&prune);
-    assert!(kept.starts_with("no part may go") && kept.contains("hold case keeps it"), "{kept}");
-    one.done(&["verify", "--store", &url, "--key", "one.vkey", "--key", &key]);
+    // Of both trails the writer with that client stays.
+    assert!(kept.starts_with("2 parts with ") && kept.matches("hold case keeps it").count() == 2, "{kept}");
+    let verify = ["verify", "--store", &url, "--key", "one.vkey", "--key", &key];
+    one.done(&verify);
+    // The other machine is gone with its folder; nothing of its trail but its own seal vouches for the end.
+    other.done(&["hold", "lift", "case", "--by", "pri", "--reason", "over"]);
+    other.write(&[(&SystemClock.now().to_string(), "C3")]);
+    let gone = one.done(&["prune", "--store", &url, "--by", "pri", "--key", &key]);
+    assert!(gone.starts_with("4 parts with "), "{gone}");
+    let verified = one.done(&verify);
+    assert_eq!(verified.matches("pruned up to record").count(), 4, "{verified}");
+}
+
+#[test]
+fn the_trail_of_a_folder_that_is_gone_is_pruned_up_to_its_own_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/t.db", folder.path().display());
+    let (one, gone) = (Shipped::new(&url, &url), Shipped::new(&url, &url));
+    gone.write(&[("2018-05-10T15:00:00Z", "C1")]);
+    one.write(&[(&SystemClock.now().to_string(), "C3")]);
+    let key = gone.path("one.vkey").display().to_string();
+    let pruned = one.done(&["prune", "--store", &url, "--by", "pri", "--key", &key]);
+    assert!(pruned.starts_with("1 part with 2 records"), "{pruned}");
+    assert_eq!(one.clients(), "C3");
+    let verified = one.done(&["verify", "--store", &url, "--key", "one.vkey", "--key", &key]);
+    assert!(verified.contains("pruned up to record 2 "), "{verified}");
 }
 
 #[test]
@@ -242,7 +271,8 @@ fn a_folder_and_a_store_that_lack_something_between_them_say_so_in_every_form() 
     let older = format!("sqlite://{}", older.display());
     shipped.write(&[("2026-02-10T15:00:00Z", "C2")]);
     shipped.write(&[("2026-03-10T15:00:00Z", "C3")]);
-    let mut segments: Vec<_> = fs::read_dir(shipped.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut segments: Vec<_> =
+        fs::read_dir(shipped.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "trail"));
     segments.sort();
     let second = segments[1].file_name().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();

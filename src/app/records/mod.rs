@@ -14,7 +14,9 @@ use crate::{
     },
     config::{AuditShip, Config},
     domain::Timestamp,
-    store::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TornWriter, TrailFinder},
+    store::{
+        Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TornWriter, TrailFinder,
+    },
 };
 
 /// Records that a database takes to be of one instant, and that are put in order at once.
@@ -93,11 +95,8 @@ impl RecordSource for StoreRecords {
         Box::pin(async move {
             let held = self.finder.held_of(&here.elsewhere).await.map_err(unread)?;
             let torn = |torn: TornWriter| Torn { header: torn.header, prev: torn.prev, seq: torn.seq, held: torn.held };
-            let there = HeldThere {
-                held: held.held,
-                torn: held.torn.into_iter().map(torn).collect(),
-                stubs: held.stubs,
-            };
+            let there =
+                HeldThere { held: held.held, torn: held.torn.into_iter().map(torn).collect(), stubs: held.stubs };
             Ok(Gap::between(&here, &there, since))
         })
     }

@@ -112,8 +112,7 @@ pub fn plan(dir: &Path, retention: &Retention, options: &VerifyOptions, now: Tim
             break;
         }
         let key = files.header.as_ref().map(|header| keys.open(header)).transpose()?.flatten();
-        let judge =
-            Judge { retention, holds: &holds, now, key: key.as_deref(), is_rebuilt: options.is_rebuilt };
+        let judge = Judge { retention, holds: &holds, now, key: key.as_deref(), is_rebuilt: options.is_rebuilt };
         let before = folder.stubs.iter().find(|stub| stub.stub.writer == files.writer).map(|stub| &stub.stub);
         // Whoever followed it may be gone itself, and still vouches by its stub.
         let here = folder.writers.iter().filter_map(|other| other.header.as_ref()?.prev.as_ref());
@@ -250,12 +249,21 @@ fn end_of(
         });
         return Ok(end);
     }
-    let Some((said, header)) = successor.zip(Header::decode(stored).ok()) else { return Ok(None) };
+    let Ok(header) = Header::decode(stored) else { return Ok(None) };
     let walk = Walk::of(&header, stored, None);
-    let is_last = is_rebuilt || said.segment == segment.number;
-    let is_it = is_last && said.frame == walk.end.frame && said.chain == walk.end.chain;
-    let end = StubEnd { clean: said.clean };
-    Ok(walk.tree.filter(|_| is_it).map(|tree| (said.segment, walk.end, tree, Some(end))))
+    let (number, clean) = match successor {
+        Some(said) => {
+            let is_last = is_rebuilt || said.segment == segment.number;
+            if !is_last || (said.frame, said.chain) != (walk.end.frame, walk.end.chain) {
+                return Ok(None);
+            }
+            (said.segment, said.clean)
+        }
+        // In a store: its folder went with its machine, and its own seal vouches for the end.
+        None if is_rebuilt && walk.is_final => (segment.number, true),
+        None => return Ok(None),
+    };
+    Ok(walk.tree.map(|tree| (number, walk.end, tree, Some(StubEnd { clean }))))
 }
 
 type WriterPlanned = (Option<WriterPlan>, Option<(u32, Kept)>);

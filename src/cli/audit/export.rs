@@ -298,20 +298,20 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let file = fs::read(&args.file).map_err(at(&args.file))?;
     let proved = ExportProof::parse(&text).and_then(|proof| proof.verify(&file, &keys));
     let proved = proved.map_err(|error| Failure::of(Exit::TrailBroken, &error).at(args.file.display().to_string()))?;
+    // Whoever gives a key expects signatures: without any, whoever wrote the file wrote its proof too.
+    if proved.records > 0 && proved.unsigned == proved.records {
+        let unsigned =
+            format!("unsigned: none of its {} lines is under a signature, so nothing is proved", proved.records);
+        return Err(Failure::new(Exit::TrailBroken, unsigned).at(args.file.display().to_string()).next(
+            "export again once a checkpoint covers the lines (`audit.checkpoint_seconds`, or the end of the writer); a \
+             trail without `audit.key_file` signs none",
+        ));
+    }
     print(format_args!(
         "{} lines · {} proved · {} under no signature",
         proved.records,
         proved.records - proved.unsigned,
         proved.unsigned
     ))?;
-    // Whoever gives a key expects signatures: without any, whoever wrote the file wrote its proof too.
-    if proved.records > 0 && proved.unsigned == proved.records {
-        return Err(Failure::new(Exit::TrailBroken, "unsigned: no line of it is under a signature, so nothing is proved")
-            .at(args.file.display().to_string())
-            .next(
-                "export again once a checkpoint covers the lines (`audit.checkpoint_seconds`, or the end of the writer); \
-                 a trail without `audit.key_file` signs none",
-            ));
-    }
     Ok(Exit::Done)
 }

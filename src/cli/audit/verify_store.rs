@@ -71,7 +71,9 @@ pub(super) async fn together(
     rebuilt.others_of(folder, &names).map_err(|error| in_the_way(folder, &error))?;
     if let Some(outside) = checkpoints {
         rebuilt.notes_of(outside).map_err(|error| {
-            Failure::of(Exit::CannotRun, &error).at(outside.display().to_string()).because("a checkpoint cannot be read")
+            Failure::of(Exit::CannotRun, &error)
+                .at(outside.display().to_string())
+                .because("a checkpoint cannot be read")
         })?;
     }
     Ok(Together { rebuilt, beside: laid.beside, held })

@@ -176,7 +176,10 @@ async fn may_go(transaction: &mut Transaction, range: &PrunedRange, now: Timesta
     }
     let held = count(last.int("held")?);
     let is_followed = transaction.row(FOLLOWED, &[Value::from(&range.writer), number(range.seq)]).await?.is_some();
-    if if range.is_all { held != range.frame || !is_followed } else { held <= range.frame } {
+    // The next writer found it ended there, or it sealed its trail itself.
+    let is_ended = is_followed || matches!(bytes.get(4..6), Some([4, flags]) if flags & 2 != 0);
+    let is_vouched_for = if range.is_all { held == range.frame && is_ended } else { held > range.frame };
+    if !is_vouched_for {
         return refused("gap: nothing vouches for the end of the stub");
     }
     let begun = transaction.row(BEGUN, &[Value::from(&range.begun.0), number(range.begun.1)]).await?;
@@ -190,7 +193,7 @@ async fn may_go(transaction: &mut Transaction, range: &PrunedRange, now: Timesta
     }
     let six_years = Span::new().years(YEARS_MIN);
     let before = now.to_zoned(TimeZone::UTC).checked_sub(six_years).map(|day| day.timestamp());
-    if before.map_or(true, |before| range.to > before) {
+    if !before.is_ok_and(|before| range.to <= before) {
         return refused("a record of it is younger than six years");
     }
     Ok(())

@@ -261,7 +261,8 @@ async fn the_role_that_prunes_does_it_by_stubs_alone_and_the_others_not_at_all()
     }
     let pruner = TrailPruner::open(&format!("postgres://prunes_only@{place}")).unwrap();
     pruner.check().await.unwrap();
-    for change in ["DELETE FROM audit_frame", "INSERT INTO audit_pruned SELECT * FROM audit_pruned", "SELECT * FROM grants"]
+    for change in
+        ["DELETE FROM audit_frame", "INSERT INTO audit_pruned SELECT * FROM audit_pruned", "SELECT * FROM grants"]
     {
         let mut transaction = pruner.store().begin().await.unwrap();
         let error = transaction.rows(Sql::both(change), &[]).await.unwrap_err();

@@ -184,8 +184,14 @@ fn a_sqlite_store_is_pruned_by_stubs_and_a_changed_one_is_found() {
     segments.iter().for_each(|path| fs::remove_file(path).unwrap());
     let refused = shipped.run(&["prune", "--dry-run"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("audit prune --store URL"), "{refused:?}");
-    assert!(shipped.done(&["hold", "list"]).starts_with("kept  all records"), "{last:?}");
-    assert!(shipped.done(&["prune", "--store", "--dry-run"]).starts_with("no part may go"));
+    let stranger = Shipped::new(&url, &url);
+    stranger.write(&[(&SystemClock.now().to_string(), "C3")]);
+    stranger.done(&["hold", "place", "strange", "--by", "pri", "--reason", "of another trail"]);
+    stranger.write(&[(&SystemClock.now().to_string(), "C3")]);
+    let listed = shipped.done(&["hold", "list"]);
+    assert!(listed.starts_with("kept  all records") && !listed.contains("strange"), "{listed} {last:?}");
+    let key = stranger.path("one.vkey").display().to_string();
+    assert!(shipped.done(&["prune", "--store", "--dry-run", "--key", &key]).starts_with("no part may go"));
     shipped.done(&["hold", "lift", "kept", "--by", "pri", "--reason", "over"]);
     assert_eq!(shipped.done(&["hold", "list"]), "");
 }

@@ -1,6 +1,9 @@
 //! Legal holds: what they keep, and the records that place and lift them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -119,13 +122,30 @@ impl HoldScope {
 ///
 /// The folder cannot be read, a key to it is missing, or its beginning is elsewhere: no hold that is seen is not no hold.
 pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
+    Ok(standing(dir, keys)?.into_values().collect())
+}
+
+/// Those that stand in the trail that `folder` goes on with, of all whose records `dir` has.
+///
+/// # Errors
+///
+/// As [`holds`].
+pub fn holds_of(dir: &Path, folder: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
+    let trails = trails(&Folder::list(dir).map_err(ReadError::at(dir))?);
+    let writers = Folder::list(folder).map_err(ReadError::at(folder))?.writers;
+    let own: BTreeSet<_> = writers.iter().filter_map(|files| trails.get(&files.writer.to_string())).collect();
+    let standing = standing(dir, keys)?.into_iter();
+    Ok(standing.filter(|((trail, _), _)| own.contains(trail)).map(|(_, hold)| hold).collect())
+}
+
+/// By trail and name: where a store holds the trails of several folders, none of them lifts what stands in another.
+fn standing(dir: &Path, keys: EncryptionKeys) -> Result<BTreeMap<(String, String), Hold>, HoldsError> {
     // What went by a stub was asked whether a hold stands in it.
     let elsewhere = swept(dir).map_err(ReadError::at(dir))?;
     if let Some((writer, seq)) = elsewhere.into_iter().next() {
         return Err(HoldsError::Elsewhere { writer, seq });
     }
     let trails = trails(&Folder::list(dir).map_err(ReadError::at(dir))?);
-    // By trail: where a store holds those of several folders, none of them lifts what stands in another.
     let mut standing: BTreeMap<(String, String), Hold> = BTreeMap::new();
     let mark = memchr::memmem::Finder::new(ACTION);
     // In the order of writing and not of instants: a clock that was set back must not lift what was placed later.
@@ -158,7 +178,7 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
             Some(_) | None => {}
         }
     }
-    Ok(standing.into_values().collect())
+    Ok(standing)
 }
 
 /// To which trail each writer belongs, by the first of those that followed one another.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{verify_store, writing};
 use crate::{
-    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds},
+    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds, holds_of},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -154,7 +154,7 @@ fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, config: &ConfigArgs, context: &
         let done = if turn == HoldTurn::Lift { "lifted" } else { "placed" };
         say(format_args!("hold {id} is {done}: record {}/{}", receipt.writer, receipt.seq));
         if place.shipped_to.is_some() {
-            say("the sidecar's next start ships that record: only then does it count where the store is pruned elsewhere");
+            say("the sidecar's next start ships that record: only then does it count where the store is pruned from another folder");
         }
         Ok(Exit::Done)
     })?
@@ -178,7 +178,7 @@ fn standing(place: &writing::Place, context: &Context<'_>) -> Result<Vec<Hold>, 
     };
     let room = verify_store::Room::new()?;
     let together = context.block_on(verify_store::together(url, &room, &place.dir, None))??;
-    holds(together.rebuilt.dir(), place.keys.clone()).map_err(|error| unseen(&error))
+    holds_of(together.rebuilt.dir(), &place.dir, place.keys.clone()).map_err(|error| unseen(&error))
 }
 
 /// Nobody can say which holds stand.

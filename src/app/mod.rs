@@ -20,8 +20,8 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
-pub use records::{StoreRecords, reading_address};
-pub use shipping::address as shipping_address;
+pub use records::{StoreRecords, reading_address, shipped_address};
+pub use shipping::{address as shipping_address, ship};
 
 use crate::{
     admin::{Admin, Rooms},
@@ -162,7 +162,8 @@ fn captures(config: &Config, trail: &Trail) -> Result<Option<Arc<Captures>>, App
     match config.audit.capture {
         AuditCapture::Off => Ok(None),
         AuditCapture::Slices => {
-            let opened = Captures::open(&config.audit.dir, &trail.status().writer, config.audit.capture_bytes);
+            let quota = (config.audit.quota_bytes > 0).then_some(config.audit.quota_bytes);
+            let opened = Captures::open(&config.audit.dir, &trail.status().writer, config.audit.capture_bytes, quota);
             opened.map(|captures| Some(Arc::new(captures))).map_err(AppError::Capture)
         }
     }

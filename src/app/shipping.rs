@@ -4,7 +4,7 @@ use std::{future::Future, os::unix::fs::MetadataExt, path::Path, sync::Arc, time
 
 use super::{AppError, House};
 use crate::{
-    audit::{Sink, SinkError, VolumeKind},
+    audit::{Sink, SinkError, Trail, VolumeKind},
     clock::Clock,
     config::{AuditShip, Config},
     domain::{Held, ShippedFrame, ShippedHeader},
@@ -53,6 +53,15 @@ pub(super) fn start(house: &House) -> Result<(), AppError> {
         (shipping.shipped, shipping.lag)
     });
     house.trail.ship(move || to_store(url, clock)).map_err(AppError::Ship)
+}
+
+/// Ships a trail that no sidecar holds: a command's, that writes into it.
+///
+/// # Errors
+///
+/// No thread could be started.
+pub fn ship(trail: &Trail, url: String, clock: Arc<dyn Clock>) -> std::io::Result<()> {
+    trail.ship(move || to_store(url, clock))
 }
 
 /// The store as a sink.

@@ -19,7 +19,7 @@ use crate::domain::Timestamp;
 const EXTENSION: &str = ".trail";
 /// A record's instant is taken before it is written: none in a segment is later than the next one's begin, but for clocks that
 /// are set back. So far they may be.
-const CLOCK_SET_BACK_MAX: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const CLOCK_SET_BACK_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// One segment file, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]

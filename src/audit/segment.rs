@@ -1,10 +1,11 @@
 //! Making segments: a spare ahead of need, and its header when its turn comes.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use uuid::Uuid;
 
 use super::{
+    captures::room,
     cipher::DataKey,
     config::TrailConfig,
     folder,
@@ -69,15 +70,18 @@ impl Origin {
 
     fn within_quota(&self, more: u64) -> io::Result<()> {
         let Some(quota) = self.config.quota_bytes else { return Ok(()) };
-        let mut used = 0;
-        for entry in fs::read_dir(&self.config.dir)? {
-            used += entry?.metadata()?.blocks() * 512;
-        }
+        let used = room::used_by_trail(&self.config.dir)?;
         if used.saturating_add(more) > quota / 100 * 70 {
             tracing::warn!(used, quota, "the trail takes more than 70 % of its quota");
         }
-        let most = quota / 100 * 95;
-        if used.saturating_add(more) > most { Err(io::ErrorKind::QuotaExceeded.into()) } else { Ok(()) }
+        let Some(left) = room::most_of(quota).checked_sub(used.saturating_add(more)) else {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        };
+        // What was captured counts as well, and no record is refused for its sake.
+        if let Err(error) = room::yield_room(&self.config.dir, left) {
+            tracing::warn!(%error, "what decisions were made of cannot be taken away: the quota may be passed");
+        }
+        Ok(())
     }
 
     /// Writes and syncs the header of a segment that goes on after `before`, and returns it as stored: no frame may

@@ -35,7 +35,7 @@ pub use plan::{EntityPlan, SlicePlan};
 pub use reason::Reason;
 pub use record::{Record, RecordKind};
 pub use request::{Api, CallerName, EntityRef, Mode, Request};
-pub use shipped::{Held, IndexRow, ShippedFrame, ShippedHeader, ShippedNote, ShippedPredecessor};
+pub use shipped::{Held, IndexRow, PrunedRange, ShippedFrame, ShippedHeader, ShippedNote, ShippedPredecessor};
 pub use slice::{Entities, FactEntity, Freshness, Loaded, Row, Skew, Slice};
 pub use tier::{Receipt, Tier};
 pub use value::{Cell, Value};

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Timestamp;
+
 /// How a writer began: what its first frame goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShippedHeader {
@@ -83,4 +85,22 @@ pub struct Held {
     pub notes: Vec<String>,
     /// A cloned or a restored volume.
     pub alarm: Option<String>,
+}
+
+/// Records that a store is to let go: a writer's, from its first that is held up to `seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrunedRange {
+    pub writer: String,
+    /// The last frame and record, and the chain after them.
+    pub frame: u64,
+    pub seq: u64,
+    pub chain: [u8; 32],
+    /// Nothing of the writer is left.
+    pub is_all: bool,
+    /// The latest instant of them.
+    pub to: Timestamp,
+    /// The signed note that stays in their place, as a folder has it.
+    pub stub: String,
+    /// Writer and number of the record that says that this pruning was begun.
+    pub begun: (String, u64),
 }

@@ -13,17 +13,19 @@ const TRIGGERS: Sql = Sql {
     sqlite: "WITH wanted (name) AS (VALUES ('audit_frame_update'), ('audit_frame_delete'), ('audit_record_update'), \
              ('audit_record_delete'), ('audit_checkpoint_update'), ('audit_checkpoint_delete'), ('audit_writer_delete'), \
              ('audit_writer_onwards'), ('audit_frame_again'), ('audit_record_again'), ('audit_writer_again'), \
-             ('audit_checkpoint_again')) \
+             ('audit_checkpoint_again'), ('audit_may_prune'), ('audit_pruned_update'), ('audit_pruned_delete'), \
+             ('audit_pruned_again')) \
              SELECT name AS trigger, 'the trail' AS place, 'missing' AS state FROM wanted \
              WHERE name NOT IN (SELECT name FROM sqlite_master WHERE type = 'trigger')",
     postgres: "SELECT wanted.name AS trigger, class.relname::text AS place, \
                CASE WHEN found.tgname IS NULL THEN 'missing' ELSE 'disabled' END AS state \
                FROM pg_class AS class \
-               CROSS JOIN (VALUES ('audit_keep_row'), ('audit_keep_all'), ('audit_onwards')) AS wanted (name) \
+               CROSS JOIN (VALUES ('audit_keep_row'), ('audit_keep_all'), ('audit_onwards'), ('audit_may_prune')) AS wanted (name) \
                LEFT JOIN pg_trigger AS found ON found.tgrelid = class.oid AND found.tgname = wanted.name \
                WHERE class.relkind IN ('r', 'p') AND class.relnamespace = current_schema()::regnamespace \
-               AND class.relname ~ '^audit_((frame|record)(_[0-9]{4}_[0-9]{2})?|checkpoint|writer)$' \
+               AND class.relname ~ '^audit_((frame|record)(_[0-9]{4}_[0-9]{2})?|checkpoint|writer|pruned)$' \
                AND (wanted.name <> 'audit_onwards' OR class.relname = 'audit_writer') \
+               AND (wanted.name <> 'audit_may_prune' OR class.relname = 'audit_pruned') \
                AND found.tgenabled IS DISTINCT FROM 'A' ORDER BY 2, 1",
 };
 

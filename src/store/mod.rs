@@ -23,8 +23,9 @@ pub use migration::{Migration, Part};
 pub use pool::{Dialect, Store, StoreOptions};
 pub use rights::Right;
 pub use trail::{
-    Arrived, FOUND_AT_ONCE, FoundRow, HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, KnownBefore, RecordFilter,
-    RowPlace, TrailError, TrailFinder, TrailReader, TrailStore, trail_url,
+    Arrived, FOUND_AT_ONCE, FoundRow, Gone, HeldFrame, HeldNote, HeldWriter, HeldWriters, INDEX_COLUMNS, KnownBefore,
+    PruneStoreError, RecordFilter, RowPlace, TornWriter, TrailError, TrailFinder, TrailPruner, TrailReader, TrailStore,
+    trail_url,
 };
 pub use transaction::{Sql, StoredRow, Transaction};
 pub use value::Value;

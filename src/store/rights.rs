@@ -13,6 +13,9 @@ pub enum Right {
     AppendTrail,
     /// Read the trail: an auditor's, and that of `audit verify` and queries.
     ReadTrail,
+    /// Read the trail, and let go what a signed stub stands for (`audit_prune`): that of `audit prune --store`. No
+    /// other way leads to a row, not even for the owner: see the triggers of migration 0200.
+    PruneTrail,
 }
 
 /// Where rows are made and ended, and never deleted.
@@ -21,6 +24,8 @@ const TABLES: &str = "assignments, referrals, restrictions, consents, tickets, t
                       assignment_proposals, disasters, outbox";
 /// Where rows live as long as a change takes, or a repeated call may come.
 const PASSING: &str = "change_intents, idempotency_keys";
+/// What a verifier reads.
+const TRAIL: &str = "audit_writer, audit_frame, audit_checkpoint, audit_record, audit_pruned";
 
 impl Right {
     fn statements(self, role: &str) -> Vec<String> {
@@ -33,13 +38,15 @@ impl Right {
             Self::AppendTrail => {
                 vec![format!("GRANT EXECUTE ON FUNCTION audit_append(text, bytea, bytea[], jsonb) TO {role}")]
             }
-            Self::ReadTrail => {
-                let trail = "audit_writer, audit_frame, audit_checkpoint, audit_record";
-                vec![
-                    format!("GRANT SELECT ON {trail} TO {role}"),
-                    format!("GRANT SELECT ON SEQUENCE audit_arrival TO {role}"),
-                ]
-            }
+            Self::ReadTrail => vec![
+                format!("GRANT SELECT ON {TRAIL} TO {role}"),
+                format!("GRANT SELECT ON SEQUENCE audit_arrival TO {role}"),
+            ],
+            Self::PruneTrail => vec![
+                format!("GRANT SELECT ON {TRAIL} TO {role}"),
+                format!("GRANT SELECT ON SEQUENCE audit_arrival TO {role}"),
+                format!("GRANT EXECUTE ON FUNCTION audit_prune(text, bigint, bigint, text, text, bigint) TO {role}"),
+            ],
         }
     }
 

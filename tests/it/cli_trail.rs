@@ -143,6 +143,18 @@ fn an_export_is_whole_and_its_proof_holds_without_the_trail() {
 }
 
 #[test]
+fn an_export_that_nothing_signs_is_unsigned_whatever_key_is_given() {
+    let left = Left::with(0);
+    let unsigned = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(left.at("unsigned")) };
+    let trail = Trail::open(unsigned, Arc::new(FrozenClock::at(START.parse().unwrap()))).unwrap();
+    append(&trail, 0..3);
+    runtime().block_on(trail.close()).unwrap();
+    left.said(&["export", "unsigned", "--format", "jsonl", "--out", "out.jsonl"]);
+    let verified = left.run(&["verify-export", "out.jsonl", "--key", &left.vkey]);
+    verified.says(6, &["unsigned: none of its 4 lines is under a signature"]);
+}
+
+#[test]
 fn every_form_is_written_and_no_half_file_is_left() {
     let left = Left::with(9);
     let rows = |format: &str| left.said(&["export", "audit", "--format", format, "--kind", "decision"]);
@@ -180,12 +192,12 @@ fn what_left_the_folder_is_named_and_no_file_passes_for_the_whole() {
     fs::remove_file(left.trail().join(format!("{writer}.000001.trail"))).unwrap();
     let page = left.run(&["query", "audit", "-o", "json", "--limit", "1"]);
     assert_eq!(page.code, Some(6), "{}", page.stderr);
-    for part in [writer.as_str(), "not in this folder any more", "--from 2026-03-10T16:00:00Z"] {
+    for part in [writer.as_str(), "not here any more", "--from 2026-03-10T16:00:00Z"] {
         assert!(page.stderr.contains(part), "`{part}` is not in:\n{}", page.stderr);
     }
     assert!(page.stdout.contains(&format!(r#""missing_upto":"{writer}/"#)), "{}", page.stdout);
     let export = ["export", "audit", "--format", "csv", "--out", "out.csv"];
-    left.run(&export).says(6, &["not in this folder any more"]);
+    left.run(&export).says(6, &["not here any more"]);
     assert!(!left.at("out.csv").exists());
     let later = left.run(&[&export[..], &["--from", "2026-03-10T16:00:00Z"]].concat());
     assert_eq!(later.code, Some(0), "{}", later.stderr);

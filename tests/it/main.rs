@@ -37,6 +37,7 @@ mod notices;
 mod notices_killed;
 mod outage;
 mod properties;
+mod pruned;
 mod reading;
 mod receipts;
 mod rederive;

@@ -39,7 +39,7 @@ async fn decided(dir: &Path, count: usize) {
     let facts = Arc::new(Facts::connect(options, Arc::clone(&shared)).unwrap());
     let config = TrailConfig { accept_ephemeral: true, ..TrailConfig::at(dir) };
     let trail = Arc::new(Trail::open(config, Arc::clone(&shared)).unwrap());
-    let captures = Arc::new(Captures::open(dir, &trail.status().writer, 1 << 30).unwrap());
+    let captures = Arc::new(Captures::open(dir, &trail.status().writer, 1 << 30, None).unwrap());
     paths().keep(&shipped().current().unwrap().revision, &bundles_folder(dir)).unwrap();
     let settings = Settings { durability: Tier::Process, durability_of_changes: Tier::Process };
     let authorizer = Authorizer::new(shipped(), facts, Arc::clone(&trail), shared, Metrics::local().unwrap(), settings)

@@ -7,14 +7,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     audit::{
-        Missing,
+        FolderExtent, Gap, HeldThere, Missing, Torn,
         query::{
             BothRecords, Cursor, Found, Named, Place, Query, QueryError, Reading, RecordRun, RecordSource, Sieve, Until,
         },
     },
     config::{AuditShip, Config},
     domain::Timestamp,
-    store::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TrailFinder},
+    store::{
+        Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, StoreError, TornWriter, TrailFinder,
+    },
 };
 
 /// Records that a database takes to be of one instant, and that are put in order at once.
@@ -23,7 +25,12 @@ const ONE_INSTANT_MAX: usize = 200_000;
 /// Where shipped records can be read, if that is known: the shipping role may append alone. Encrypted ones are found in their
 /// folder alone.
 pub fn reading_address(config: &Config) -> Option<String> {
-    if config.audit.ship == AuditShip::Off || config.audit.encryption_key_file.is_some() {
+    if config.audit.encryption_key_file.is_some() { None } else { shipped_address(config) }
+}
+
+/// Where the shipped frames can be read, be their records encrypted or not.
+pub fn shipped_address(config: &Config) -> Option<String> {
+    if config.audit.ship == AuditShip::Off {
         return None;
     }
     let typed = config.audit.read_url.as_ref().map(|url| url.expose().to_owned());
@@ -65,8 +72,11 @@ impl RecordSource for StoreRecords {
                 .filter(|until| !until.writer.is_nil())
                 .map(|until| KnownBefore { writer: until.writer.to_string(), seq: until.seq });
             let after = after.map(|cursor| cursor.after);
+            let since = query.from.unwrap_or(Timestamp::MIN);
+            let missing = self.gap(FolderExtent::default(), since).await?.map(|gap| gap.missing());
             Ok(Box::new(StoreRun {
                 finder,
+                missing,
                 filter: filter(&query),
                 sieve: Sieve::new(query),
                 from: after.map_or_else(RowPlace::first, |after| RowPlace::before(after.at)),
@@ -78,6 +88,16 @@ impl RecordSource for StoreRecords {
                 ready: VecDeque::new(),
                 is_over: false,
             }) as Box<dyn RecordRun>)
+        })
+    }
+
+    fn gap(&self, here: FolderExtent, since: Timestamp) -> Reading<'_, Option<Gap>> {
+        Box::pin(async move {
+            let held = self.finder.held_of(&here.elsewhere).await.map_err(unread)?;
+            let torn = |torn: TornWriter| Torn { header: torn.header, prev: torn.prev, seq: torn.seq, held: torn.held };
+            let there =
+                HeldThere { held: held.held, torn: held.torn.into_iter().map(torn).collect(), stubs: held.stubs };
+            Ok(Gap::between(&here, &there, since))
         })
     }
 }
@@ -105,6 +125,7 @@ fn filter(query: &Query) -> RecordFilter {
 
 struct StoreRun {
     finder: Arc<TrailFinder>,
+    missing: Option<Missing>,
     filter: RecordFilter,
     sieve: Sieve,
     /// Behind which row the next ones are.
@@ -176,8 +197,9 @@ impl RecordRun for StoreRun {
         None
     }
 
+    /// What it can tell: what was pruned, and writers that others name and that are not there.
     fn missing(&self) -> Option<Missing> {
-        None
+        self.missing.clone()
     }
 }
 

@@ -5,12 +5,13 @@
 //! is missing afterwards, which whoever derives decisions again is told.
 
 mod reader;
+pub(super) mod room;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashSet,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -62,21 +63,23 @@ enum Order {
 }
 
 impl Captures {
-    /// Begins to keep blobs in the trail's folder `dir`, in files named after its `writer`, `bytes_max` of them in all: the
-    /// oldest files go first.
+    /// Begins to keep blobs in the trail's folder `dir`, in files named after its `writer`, `bytes_max` of them in all, and no
+    /// more than the trail leaves of its `quota`: the oldest files go first.
     ///
     /// # Errors
     ///
     /// The folder cannot be made, or no thread can be started.
-    pub fn open(dir: &Path, writer: &str, bytes_max: u64) -> io::Result<Self> {
+    pub fn open(dir: &Path, writer: &str, bytes_max: u64, quota: Option<u64>) -> io::Result<Self> {
         let folder = dir.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let (sender, orders) = sync_channel(WAITING_MAX);
         let (known, waiting) = (Arc::<Mutex<Known>>::default(), Arc::<AtomicU64>::default());
         let mut desk = Desk {
+            dir: dir.to_owned(),
             folder,
             writer: writer.to_owned(),
             bytes_max,
+            quota,
             number: 0,
             file: None,
             known: Arc::clone(&known),
@@ -141,9 +144,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The thread's own.
 struct Desk {
+    dir: PathBuf,
     folder: PathBuf,
     writer: String,
     bytes_max: u64,
+    quota: Option<u64>,
     number: u32,
     file: Option<File>,
     known: Arc<Mutex<Known>>,
@@ -181,7 +186,7 @@ impl Desk {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                make_room(&self.folder, self.bytes_max)?;
+                room::make_room(&self.dir, self.bytes_max, self.quota)?;
                 self.number += 1;
                 let path = self.folder.join(format!("{}.{:06}.{EXTENSION}", self.writer, self.number));
                 let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
@@ -201,33 +206,4 @@ impl Desk {
             tracing::warn!(%error, "what decisions were made of may not survive a loss of power");
         }
     }
-}
-
-/// The files, the oldest first: writers sort by the instant of their start.
-fn files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let (path, found) = (entry.as_ref().map(fs::DirEntry::path), entry.as_ref().map(fs::DirEntry::metadata));
-        let (Ok(path), Ok(found)) = (path, found) else { continue };
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            files.push((path, found?.len()));
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Takes the oldest files away until another one fits.
-fn make_room(folder: &Path, bytes_max: u64) -> io::Result<()> {
-    let files = files(folder)?;
-    let mut used: u64 = files.iter().map(|(_, len)| len).sum();
-    for (path, len) in files {
-        if used + FILE_BYTES <= bytes_max {
-            break;
-        }
-        fs::remove_file(&path)?;
-        used -= len;
-        tracing::info!(file = %path.display(), "the oldest of what decisions were made of made room: see `audit.capture_bytes`");
-    }
-    Ok(())
 }

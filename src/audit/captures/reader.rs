@@ -10,7 +10,8 @@ use std::{
 
 use super::{
     super::{bytes::len64, merkle::Hash},
-    FILE_BYTES, FOLDER, files,
+    FILE_BYTES, FOLDER,
+    room::files,
 };
 
 /// Blobs that one reader keeps the places of: 64 bytes each.

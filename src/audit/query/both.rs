@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{super::Missing, Cursor, Found, Query, Reading, RecordRun, RecordSource, Until};
+use crate::domain::Timestamp;
 
 /// A folder and the store that it is shipped to: the one has what was not shipped yet, the other what was taken away
 /// here, and what other sidecars wrote.
@@ -22,9 +23,11 @@ impl RecordSource for BothRecords {
     fn begin(&self, query: Query, after: Option<Cursor>) -> Reading<'_, Box<dyn RecordRun>> {
         Box::pin(async move {
             // The folder first: what is shipped between the two looks is in one of them at least.
+            let since = query.from.unwrap_or(Timestamp::MIN);
             let first = Side::of(self.first.begin(query.clone(), after).await?);
             let second = Side::of(self.second.begin(query, after).await?);
-            Ok(Box::new(BothRun { first, second }) as Box<dyn RecordRun>)
+            let missing = self.second.gap(first.run.extent(), since).await?.map(|gap| gap.missing());
+            Ok(Box::new(BothRun { first, second, missing }) as Box<dyn RecordRun>)
         })
     }
 }
@@ -52,6 +55,7 @@ impl Side {
 struct BothRun {
     first: Side,
     second: Side,
+    missing: Option<Missing>,
 }
 
 impl RecordRun for BothRun {
@@ -90,8 +94,9 @@ impl RecordRun for BothRun {
         self.first.run.lost().or_else(|| self.second.run.lost())
     }
 
-    /// What left the folder is in the store: nothing leaves before.
+    /// What left the folder should be in the store. It is not there where it was pruned, or where this store is another
+    /// one, or an older copy, than the one that had it.
     fn missing(&self) -> Option<Missing> {
-        None
+        self.missing.clone()
     }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     audit::{
         bytes::index,
-        folder::{Folder, Missing, extent_of, read_header},
+        folder::{Folder, FolderExtent, Missing, extent_of, read_header},
         keyring::EncryptionKeys,
     },
     clock::Clock,
@@ -100,7 +100,7 @@ impl FolderRecords {
     pub fn run(&self, query: Query, after: Option<Cursor>) -> Result<FolderRun, QueryError> {
         let deadline = self.patience.deadline();
         let folder = Folder::list(&self.dir).map_err(at(&self.dir))?;
-        let missing = extent_of(&folder, query.from.unwrap_or(Timestamp::MIN)).missing();
+        let extent = extent_of(&folder, query.from.unwrap_or(Timestamp::MIN));
         let parts = self.parts(&folder)?;
         let last_writer = parts.last().map(|part| part.writer);
         let matcher = Matcher::new(query);
@@ -115,7 +115,7 @@ impl FolderRecords {
             room: Vec::new(),
             opened: None,
             lost: None,
-            missing,
+            extent,
             patience: self.patience.clone(),
         };
         let mut kept = 0;
@@ -265,7 +265,7 @@ pub struct FolderRun {
     /// The last frame that had to be opened: its part, where it begins, its bytes in the clear.
     opened: Option<(usize, u64, Vec<u8>)>,
     lost: Option<(Uuid, u64)>,
-    missing: Option<Missing>,
+    extent: FolderExtent,
     patience: Patience,
 }
 
@@ -418,8 +418,8 @@ impl RecordSource for FolderRecords {
         let source = self.clone();
         Box::pin(async move {
             let run = off_the_runtime(move || source.run(query, after)).await?;
-            let (until, lost, missing) = (run.until, run.lost(), run.missing.clone());
-            Ok(Box::new(OffRuntime { run: Some(run), until, lost, missing }) as Box<dyn RecordRun>)
+            let (until, lost, extent) = (run.until, run.lost(), run.extent.clone());
+            Ok(Box::new(OffRuntime { run: Some(run), until, lost, extent }) as Box<dyn RecordRun>)
         })
     }
 }
@@ -429,7 +429,7 @@ struct OffRuntime {
     run: Option<FolderRun>,
     until: Option<Until>,
     lost: Option<String>,
-    missing: Option<Missing>,
+    extent: FolderExtent,
 }
 
 impl RecordRun for OffRuntime {
@@ -456,6 +456,10 @@ impl RecordRun for OffRuntime {
     }
 
     fn missing(&self) -> Option<Missing> {
-        self.missing.clone()
+        self.extent.missing()
+    }
+
+    fn extent(&self) -> FolderExtent {
+        self.extent.clone()
     }
 }

@@ -27,7 +27,7 @@ pub(super) use matcher::Matcher;
 pub(super) use shown::ALL;
 pub use sieve::Sieve;
 
-use super::{Missing, SealedError};
+use super::{FolderExtent, Gap, Missing, SealedError};
 use crate::domain::{Decision, RecordKind, Timestamp};
 
 /// How many records a page holds where nobody says.
@@ -246,6 +246,12 @@ pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, QueryError>> + S
 pub trait RecordSource: fmt::Debug + Send + Sync {
     /// Begins a run through the records of `query` behind `after`.
     fn begin(&self, query: Query, after: Option<Cursor>) -> Reading<'_, Box<dyn RecordRun>>;
+
+    /// What it lacks of the records since an instant, and a folder with that extent lacks too. A folder knows of itself
+    /// alone, and says that in its runs.
+    fn gap(&self, _here: FolderExtent, _since: Timestamp) -> Reading<'_, Option<Gap>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// One run through the records of a query.
@@ -261,6 +267,11 @@ pub trait RecordRun: Send {
 
     /// What this run should have and was taken away from where it reads.
     fn missing(&self) -> Option<Missing>;
+
+    /// What the folder that it reads has of the trail; nothing, where it reads none.
+    fn extent(&self) -> FolderExtent {
+        FolderExtent::default()
+    }
 }
 
 /// The next page of `query`: at most `limit` records, and the cursor to those behind them.

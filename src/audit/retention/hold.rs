@@ -1,12 +1,16 @@
 //! Legal holds: what they keep, and the records that place and lift them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     audit::{
-        folder::swept,
+        folder::{Folder, swept},
         keyring::EncryptionKeys,
         read::{Filter, ReadError, records},
     },
@@ -118,12 +122,31 @@ impl HoldScope {
 ///
 /// The folder cannot be read, a key to it is missing, or its beginning is elsewhere: no hold that is seen is not no hold.
 pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
+    Ok(standing(dir, keys)?.into_values().collect())
+}
+
+/// Those that stand in the trail that `folder` goes on with, of all whose records `dir` has.
+///
+/// # Errors
+///
+/// As [`holds`].
+pub fn holds_of(dir: &Path, folder: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> {
+    let trails = trails(&Folder::list(dir).map_err(ReadError::at(dir))?);
+    let writers = Folder::list(folder).map_err(ReadError::at(folder))?.writers;
+    let own: BTreeSet<_> = writers.iter().filter_map(|files| trails.get(&files.writer.to_string())).collect();
+    let standing = standing(dir, keys)?.into_iter();
+    Ok(standing.filter(|((trail, _), _)| own.contains(trail)).map(|(_, hold)| hold).collect())
+}
+
+/// By trail and name: where a store holds the trails of several folders, none of them lifts what stands in another.
+fn standing(dir: &Path, keys: EncryptionKeys) -> Result<BTreeMap<(String, String), Hold>, HoldsError> {
     // What went by a stub was asked whether a hold stands in it.
     let elsewhere = swept(dir).map_err(ReadError::at(dir))?;
     if let Some((writer, seq)) = elsewhere.into_iter().next() {
         return Err(HoldsError::Elsewhere { writer, seq });
     }
-    let mut standing: BTreeMap<String, Hold> = BTreeMap::new();
+    let trails = trails(&Folder::list(dir).map_err(ReadError::at(dir))?);
+    let mut standing: BTreeMap<(String, String), Hold> = BTreeMap::new();
     let mark = memchr::memmem::Finder::new(ACTION);
     // In the order of writing and not of instants: a clock that was set back must not lift what was placed later.
     for stored in records(dir, Filter { keys, ..Filter::default() })? {
@@ -137,6 +160,7 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
         }
         let said = |key: &str| record.detail.get(key).and_then(|value| value.as_str());
         let Some(id) = said("hold").map(str::to_owned) else { continue };
+        let trail = trails.get(&*stored.writer).cloned().unwrap_or_default();
         match said("event") {
             Some(PLACED) => {
                 let instant = |key: &str| said(key).and_then(|text| text.parse().ok());
@@ -148,13 +172,31 @@ pub fn holds(dir: &Path, keys: EncryptionKeys) -> Result<Vec<Hold>, HoldsError> 
                 };
                 let by = record.principal.as_ref().map(|by| by.id.clone()).unwrap_or_default();
                 let reason = record.access_reason.clone().unwrap_or_default();
-                standing.insert(id.clone(), Hold { id, scope, placed: record.at, by, reason });
+                standing.insert((trail, id.clone()), Hold { id, scope, placed: record.at, by, reason });
             }
-            Some(LIFTED) => drop(standing.remove(&id)),
+            Some(LIFTED) => drop(standing.remove(&(trail, id))),
             Some(_) | None => {}
         }
     }
-    Ok(standing.into_values().collect())
+    Ok(standing)
+}
+
+/// To which trail each writer belongs, by the first of those that followed one another.
+fn trails(folder: &Folder) -> BTreeMap<String, String> {
+    let here = folder.writers.iter().filter_map(|files| files.header.as_ref()).map(|head| (head.writer, &head.prev));
+    let gone = folder.stubs.iter().map(|file| (file.stub.writer, &file.stub.prev));
+    let before: BTreeMap<Uuid, Option<Uuid>> =
+        gone.chain(here).map(|(writer, prev)| (writer, prev.as_ref().map(|prev| prev.writer))).collect();
+    let first = |writer: Uuid| {
+        let mut first = writer;
+        // A ring, which only a forger builds, ends as well.
+        for _ in 0..before.len() {
+            let Some(Some(prev)) = before.get(&first) else { break };
+            first = *prev;
+        }
+        first
+    };
+    before.keys().map(|writer| (writer.to_string(), first(*writer).to_string())).collect()
 }
 
 /// What becomes of a hold.

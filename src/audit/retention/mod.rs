@@ -9,6 +9,7 @@ mod finish;
 mod hold;
 mod plan;
 mod prune;
+mod store;
 pub(super) mod stub;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,10 @@ use std::collections::BTreeMap;
 use jiff::{Span, civil::Date, tz::TimeZone};
 
 pub(super) use finish::{Finished, Witness, finish};
-pub use hold::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds};
+pub use hold::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds, holds_of};
 pub use plan::{Kept, Plan, PlanError, WriterPlan, plan};
 pub use prune::{PruneError, Pruned, prune};
+pub use store::{StoreStub, begin_in_store, end_in_store, in_store};
 pub(super) use stub::{Stub, StubEnd, StubFile};
 
 use crate::domain::Timestamp;

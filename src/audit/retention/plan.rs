@@ -64,6 +64,8 @@ pub enum Kept {
     Open,
     /// A record of it cannot be read, so that nobody knows its time.
     Unread,
+    /// The store does not hold all of it yet.
+    Unshipped,
 }
 
 /// Why nobody can say what may go.
@@ -110,7 +112,7 @@ pub fn plan(dir: &Path, retention: &Retention, options: &VerifyOptions, now: Tim
             break;
         }
         let key = files.header.as_ref().map(|header| keys.open(header)).transpose()?.flatten();
-        let judge = Judge { retention, holds: &holds, now, key: key.as_deref() };
+        let judge = Judge { retention, holds: &holds, now, key: key.as_deref(), is_rebuilt: options.is_rebuilt };
         let before = folder.stubs.iter().find(|stub| stub.stub.writer == files.writer).map(|stub| &stub.stub);
         // Whoever followed it may be gone itself, and still vouches by its stub.
         let here = folder.writers.iter().filter_map(|other| other.header.as_ref()?.prev.as_ref());
@@ -135,6 +137,8 @@ struct Judge<'a> {
     holds: &'a [Hold],
     now: Timestamp,
     key: Option<&'a DataKey>,
+    /// The segments are those of a store that was rebuilt: their numbers are not the ones that others know.
+    is_rebuilt: bool,
 }
 
 /// What is judged of a record.
@@ -226,26 +230,40 @@ impl Judge<'_> {
     }
 }
 
+/// Where a segment ended: its number, the last frame, the tree, and how the writer ended if it did.
+type End = (u32, Position, Frontier, Option<StubEnd>);
+
 /// Where a segment ended, if somebody vouches for it.
 fn end_of(
     segment: &SegmentFile,
     next: Option<&SegmentFile>,
     successor: Option<&Predecessor>,
     stored: &[u8],
-) -> io::Result<Option<(Position, Frontier, Option<StubEnd>)>> {
+    is_rebuilt: bool,
+) -> io::Result<Option<End>> {
     if let Some(next) = next {
         let Ok(Ok(header)) = read_header(&next.path) else { return Ok(None) };
         let end = header.chain.zip(header.tree_before()).map(|(chain, tree)| {
             let (frame, seq) = (header.first_frame.saturating_sub(1), header.first_seq.saturating_sub(1));
-            (Position { frame, seq, chain }, tree, None)
+            (segment.number, Position { frame, seq, chain }, tree, None)
         });
         return Ok(end);
     }
-    let Some((said, header)) = successor.zip(Header::decode(stored).ok()) else { return Ok(None) };
+    let Ok(header) = Header::decode(stored) else { return Ok(None) };
     let walk = Walk::of(&header, stored, None);
-    let is_it = said.segment == segment.number && said.frame == walk.end.frame && said.chain == walk.end.chain;
-    let end = StubEnd { clean: said.clean };
-    Ok(walk.tree.filter(|_| is_it).map(|tree| (walk.end, tree, Some(end))))
+    let (number, clean) = match successor {
+        Some(said) => {
+            let is_last = is_rebuilt || said.segment == segment.number;
+            if !is_last || (said.frame, said.chain) != (walk.end.frame, walk.end.chain) {
+                return Ok(None);
+            }
+            (said.segment, said.clean)
+        }
+        // In a store: its folder went with its machine, and its own seal vouches for the end.
+        None if is_rebuilt && walk.is_final => (segment.number, true),
+        None => return Ok(None),
+    };
+    Ok(walk.tree.map(|tree| (number, walk.end, tree, Some(StubEnd { clean }))))
 }
 
 type WriterPlanned = (Option<WriterPlan>, Option<(u32, Kept)>);
@@ -265,8 +283,9 @@ fn of_writer(
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(at(error)),
         };
-        let Some((end, tree, whole)) = end_of(segment, files.segments.get(nth + 1), successor, &stored).map_err(at)?
-        else {
+        let next = files.segments.get(nth + 1);
+        let ended = end_of(segment, next, successor, &stored, judge.is_rebuilt).map_err(at)?;
+        let Some((number, end, tree, whole)) = ended else {
             return Ok((planned, Some((segment.number, Kept::Open))));
         };
         let known = planned.as_ref().map(|so_far| (so_far.from, so_far.to));
@@ -282,7 +301,7 @@ fn of_writer(
         plan.bytes += len64(stored.len());
         (plan.from, plan.to) = (span.from, span.to);
         plan.stub = Stub {
-            segment: segment.number,
+            segment: number,
             frame: end.frame,
             seq: end.seq,
             chain: end.chain,

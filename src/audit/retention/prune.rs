@@ -84,7 +84,7 @@ pub async fn prune(trail: &Trail, plan: &Plan, by: &str, at: Timestamp) -> Resul
     Ok(pruned)
 }
 
-fn record(plan: &Plan, by: &str, at: Timestamp, event: &str) -> Record {
+pub(super) fn record(plan: &Plan, by: &str, at: Timestamp, event: &str) -> Record {
     let mut record = Record::new(RecordKind::Admin, at);
     record.principal = Some(PrincipalRecord { kind: "User".to_owned(), id: by.to_owned(), roles: Vec::new() });
     record.action = Some(ACTION.to_owned());

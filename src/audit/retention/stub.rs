@@ -68,7 +68,7 @@ pub(in crate::audit) struct StubFile {
     signatures: Vec<NoteSignature>,
 }
 
-pub(super) fn file_name(writer: Uuid) -> String {
+pub(in crate::audit) fn file_name(writer: Uuid) -> String {
     format!("{writer}{EXTENSION}")
 }
 
@@ -117,7 +117,7 @@ pub(in crate::audit) fn read(path: &Path, writer: Uuid) -> io::Result<Result<Stu
     Ok(parse(&fs::read(path)?, writer))
 }
 
-fn parse(stored: &[u8], writer: Uuid) -> Result<StubFile, &'static str> {
+pub(in crate::audit) fn parse(stored: &[u8], writer: Uuid) -> Result<StubFile, &'static str> {
     let stored = std::str::from_utf8(stored).map_err(|_utf8| "it is not text")?;
     let (text, signatures) = stored.split_once("\n\n").ok_or("it breaks off")?;
     let mut lines = text.split('\n');

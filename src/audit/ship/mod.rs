@@ -12,6 +12,7 @@ mod sweep;
 
 pub(super) use frames::rows_of;
 pub(super) use shipper::start;
+pub(super) use spool::Spool;
 pub(super) use state::Shipping;
 
 use serde::Serialize;

@@ -26,7 +26,7 @@ const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Where the reading of one writer stands.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(in crate::audit) struct Spool {
     dir: PathBuf,
     writer: Uuid,
     /// The file that held the last frame, and where the next one starts.
@@ -34,12 +34,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(dir: &Path, writer: Uuid) -> Self {
+    pub(in crate::audit) fn new(dir: &Path, writer: Uuid) -> Self {
         Self { dir: dir.to_owned(), writer, open: None }
     }
 
     /// The writer's first header, unless its first segment is gone.
-    pub(super) fn header(&self) -> io::Result<Option<ShippedHeader>> {
+    pub(in crate::audit) fn header(&self) -> io::Result<Option<ShippedHeader>> {
         let Some(first) = folder::segments_of(&self.dir, self.writer)?.into_iter().find(|first| first.number == 1)
         else {
             return Ok(None);
@@ -53,7 +53,7 @@ impl Spool {
     }
 
     /// Whole frames from `next` on up to `upto`, each following the one before; none: there is no such frame.
-    pub(super) fn read(&mut self, next: u64, upto: u64, bytes_max: u64) -> io::Result<Vec<ShippedFrame>> {
+    pub(in crate::audit) fn read(&mut self, next: u64, upto: u64, bytes_max: u64) -> io::Result<Vec<ShippedFrame>> {
         let mut read = Vec::new();
         let mut len = 0;
         let mut wanted = next;

@@ -270,6 +270,27 @@ async fn a_full_trail_can_still_be_sealed() {
 }
 
 #[tokio::test]
+async fn what_was_captured_counts_in_the_quota_and_goes_before_a_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let captured = dir.path().join("captured");
+    std::fs::create_dir(&captured).unwrap();
+    for name in ["1.jsonl", "2.jsonl", "3.jsonl"] {
+        std::fs::write(captured.join(name), vec![b'x'; 30_000]).unwrap();
+    }
+    let left = || std::fs::read_dir(&captured).unwrap().count();
+    let config = TrailConfig { quota_bytes: Some(100_000), ..config(dir.path()) };
+    let trail = Trail::open(config, clock()).unwrap();
+    assert!(left() < 3, "one made room for the first segment and its spare: {}", left());
+    let mut last = Ok(());
+    for n in 0..400 {
+        last = append(&trail, &format!("d{n}"), Tier::Process).await.map(|_| ());
+    }
+    assert!(matches!(last, Err(AppendError::Full)));
+    assert_eq!(left(), 0, "the trail went first, up to all of it");
+    closed(&trail).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_quota_counts_as_full_before_it_is_passed() {
     let dir = tempfile::tempdir().unwrap();
     let quota = 100_000;

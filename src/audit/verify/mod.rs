@@ -12,6 +12,7 @@ mod lines;
 mod pruned;
 mod rebuild;
 mod report;
+mod together;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -254,7 +255,8 @@ fn bad_link(files: &WriterFiles, place: usize, folder: &Folder, options: &Verify
             "missing_writer",
             format!("it follows {}, of whom nothing is here", prev.writer),
         )),
-        None if place == 0 => None,
+        // A store can hold the trails of several folders, each with a first writer.
+        None if place == 0 || options.is_rebuilt => None,
         None => {
             let detail = "it names no predecessor, though others were here before it".to_owned();
             Some(finding(files.writer, "unlinked_writer", detail))

@@ -15,6 +15,7 @@ use super::super::{
     header::{HEADER_BYTES, Header},
     merkle::{Frontier, Hash},
     outside,
+    retention::stub,
     ship::rows_of,
     walk::Position,
 };
@@ -26,20 +27,23 @@ const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// A folder in the making.
 #[derive(Debug)]
 pub struct Rebuilt {
-    dir: PathBuf,
-    checkpoints: PathBuf,
+    pub(super) dir: PathBuf,
+    pub(super) checkpoints: PathBuf,
 }
 
 /// One writer in the making.
 #[derive(Debug)]
 pub struct RebuiltWriter<'a> {
     dir: &'a Path,
-    writer: Uuid,
+    pub(super) writer: Uuid,
     header: Option<Header>,
-    file: File,
+    /// None: nothing of it is left but a stub.
+    file: Option<File>,
     number: u32,
+    /// Of the last record: a new month begins a new segment, so that retention meets months and not years.
+    month: Option<String>,
     len: u64,
-    at: Position,
+    pub(super) at: Position,
     tree: Frontier,
     /// A frame does not follow: from here on bytes are laid down as they come, and verification says what is wrong.
     is_broken: bool,
@@ -68,30 +72,45 @@ impl Rebuilt {
         &self.checkpoints
     }
 
-    /// Begins a writer. A name that no writer has, or a header of another size, is an error of its own kind,
-    /// [`io::ErrorKind::InvalidData`].
+    /// Begins a writer, behind what its stub stands for if it has one. A name that no writer has, or a header of another
+    /// size, is an error of its own kind, [`io::ErrorKind::InvalidData`].
     ///
     /// # Errors
     ///
     /// As the system says.
-    pub fn writer(&self, name: &str, header: &[u8]) -> io::Result<RebuiltWriter<'_>> {
+    pub fn writer(&self, name: &str, header: &[u8], stub: Option<&str>) -> io::Result<RebuiltWriter<'_>> {
         let writer = Uuid::try_parse(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if header.len() != HEADER_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let mut file = File::create_new(self.dir.join(folder::segment_name(writer, 1)))?;
-        file.write_all(header)?;
-        Ok(RebuiltWriter {
+        let mut rebuilt = RebuiltWriter {
             dir: &self.dir,
             writer,
             header: Header::decode(header).ok(),
-            file,
-            number: 1,
-            len: len64(header.len()),
+            file: None,
+            number: 0,
+            month: None,
+            len: 0,
             at: Position { frame: 0, seq: 0, chain: Hash::of(&[header]) },
             tree: Frontier::default(),
             is_broken: false,
-        })
+        };
+        if let Some(text) = stub {
+            File::create_new(self.dir.join(stub::file_name(writer)))?.write_all(text.as_bytes())?;
+        }
+        // What is no stub is found in the folder: then all else is laid down as if there were none.
+        match stub.and_then(|text| stub::parse(text.as_bytes(), writer).ok()) {
+            None => rebuilt.begin_segment(header)?,
+            Some(stub::StubFile { stub, .. }) => {
+                rebuilt.number = stub.segment;
+                rebuilt.at = Position { frame: stub.frame, seq: stub.seq, chain: stub.chain };
+                rebuilt.tree = Frontier::from_nodes(stub.seq, stub.frontier).unwrap_or_default();
+                if stub.end.is_none() {
+                    rebuilt.rotate()?;
+                }
+            }
+        }
+        Ok(rebuilt)
     }
 
     /// Lays down a checkpoint that is held beside the frames.
@@ -112,25 +131,30 @@ impl RebuiltWriter<'_> {
     ///
     /// As the system says.
     pub fn frame(&mut self, stored: &[u8]) -> io::Result<Vec<IndexRow>> {
-        if self.len > SEGMENT_BYTES && !self.is_broken {
+        let decoded = frame::decode(stored).ok();
+        let rows = decoded.as_ref().map(rows_of).unwrap_or_default();
+        let month = rows.iter().map(|row| &row.month).max();
+        let is_next_month = self.month.as_ref().zip(month).is_some_and(|(last, next)| next > last);
+        if (self.len > SEGMENT_BYTES || is_next_month || self.file.is_none()) && !self.is_broken {
             self.rotate()?;
         }
-        self.file.write_all(stored)?;
+        self.month = self.month.take().max(month.cloned());
+        if let Some(file) = &mut self.file {
+            file.write_all(stored)?;
+        }
         self.len += len64(stored.len());
         self.is_broken |= self.at.step(stored, 0).is_err();
-        let Ok(frame) = frame::decode(stored) else { return Ok(Vec::new()) };
-        for leaf in frame.leaves.as_chunks::<32>().0 {
+        for leaf in decoded.iter().flat_map(|frame| frame.leaves.as_chunks::<32>().0) {
             self.tree.push(Hash(*leaf));
         }
-        Ok(rows_of(&frame))
+        Ok(rows)
     }
 
     /// A header such as the writer itself would have put here.
     fn rotate(&mut self) -> io::Result<()> {
         let Some(first) = &self.header else { return Ok(()) };
-        self.number += 1;
         let header = Header {
-            segment: self.number,
+            segment: self.number + 1,
             first_frame: self.at.frame + 1,
             first_seq: self.at.seq + 1,
             chain: Some(self.at.chain),
@@ -138,9 +162,15 @@ impl RebuiltWriter<'_> {
             ..first.clone()
         };
         let encoded = header.encode().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        self.file = File::create_new(self.dir.join(folder::segment_name(self.writer, self.number)))?;
-        self.file.write_all(&encoded)?;
-        self.len = len64(encoded.len());
+        self.begin_segment(&encoded)
+    }
+
+    fn begin_segment(&mut self, header: &[u8]) -> io::Result<()> {
+        self.number += 1;
+        let mut file = File::create_new(self.dir.join(folder::segment_name(self.writer, self.number)))?;
+        file.write_all(header)?;
+        self.file = Some(file);
+        self.len = len64(header.len());
         Ok(())
     }
 

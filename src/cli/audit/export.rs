@@ -44,7 +44,7 @@ Exit codes:
   0  done
   1  could not run; no half file is left
   2  a filter or format is none
-  6  the trail is damaged, or records left the folder and no store is read; with --out nothing was written
+  6  the trail is damaged, or no place that is read has some records; with --out nothing was written
 
 Every form has the same rows in the same order, and the same records always give the same bytes. Without DIR and --store
 both the configured folder and the store are read, as `audit query` does. With jsonl and --out, FILE.proof ties each line to a signed checkpoint: `audit verify-export FILE --key VKEY`.";
@@ -57,7 +57,7 @@ Examples:
 Exit codes:
   0  every signed line is proved; how many are not signed is said
   1  could not run
-  6  the proof does not prove the file
+  6  the proof does not prove the file, or no line of it is under a signature
 
 It proves that every line stands in the trail, unchanged. That the file has all lines that were asked for, it does not.";
 
@@ -298,6 +298,15 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let file = fs::read(&args.file).map_err(at(&args.file))?;
     let proved = ExportProof::parse(&text).and_then(|proof| proof.verify(&file, &keys));
     let proved = proved.map_err(|error| Failure::of(Exit::TrailBroken, &error).at(args.file.display().to_string()))?;
+    // Whoever gives a key expects signatures: without any, whoever wrote the file wrote its proof too.
+    if proved.records > 0 && proved.unsigned == proved.records {
+        let unsigned =
+            format!("unsigned: none of its {} lines is under a signature, so nothing is proved", proved.records);
+        return Err(Failure::new(Exit::TrailBroken, unsigned).at(args.file.display().to_string()).next(
+            "export again once a checkpoint covers the lines (`audit.checkpoint_seconds`, or the end of the writer); a \
+             trail without `audit.key_file` signs none",
+        ));
+    }
     print(format_args!(
         "{} lines · {} proved · {} under no signature",
         proved.records,

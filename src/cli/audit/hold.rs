@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use jiff::Timestamp;
 
-use super::writing;
+use super::{verify_store, writing};
 use crate::{
-    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds},
+    audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds, holds_of},
     cli::{
         context::{ConfigArgs, Context},
         exit::Exit,
@@ -143,7 +143,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
 fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let place = writing::Place::find(config, context)?;
     // Looked at before the folder is taken: a word that is wrong begins no writer.
-    let record = hold_record(id, turn.clone(), (&who.by, &who.reason), &standing(&place)?, place.now())
+    let record = hold_record(id, turn.clone(), (&who.by, &who.reason), &standing(&place, context)?, place.now())
         .map_err(|error| refused(&error))?;
     context.block_on(async {
         let trail = place.open()?;
@@ -153,12 +153,15 @@ fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, config: &ConfigArgs, context: &
         closed.map_err(|error| Failure::of(Exit::CannotRun, &error))?;
         let done = if turn == HoldTurn::Lift { "lifted" } else { "placed" };
         say(format_args!("hold {id} is {done}: record {}/{}", receipt.writer, receipt.seq));
+        if place.shipped_to.is_some() {
+            say("the sidecar's next start ships that record: only then does it count where the store is pruned from another folder");
+        }
         Ok(Exit::Done)
     })?
 }
 
 fn list(config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let standing = standing(&writing::Place::find(config, context)?)?;
+    let standing = standing(&writing::Place::find(config, context)?, context)?;
     if standing.is_empty() {
         say("no hold stands");
         return Ok(Exit::Done);
@@ -167,16 +170,23 @@ fn list(config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn standing(place: &writing::Place) -> Result<Vec<Hold>, Failure> {
-    holds(&place.dir, place.keys.clone()).map_err(|error| unseen(&error))
+/// By the folder; where segments were shipped and taken away, by the folder and the store together.
+fn standing(place: &writing::Place, context: &Context<'_>) -> Result<Vec<Hold>, Failure> {
+    let url = match (holds(&place.dir, place.keys.clone()), &place.read_at) {
+        (Err(HoldsError::Elsewhere { .. }), Some(url)) => url,
+        (found, _) => return found.map_err(|error| unseen(&error)),
+    };
+    let room = verify_store::Room::new()?;
+    let together = context.block_on(verify_store::together(url, &room, &place.dir, None))??;
+    holds_of(together.rebuilt.dir(), &place.dir, place.keys.clone()).map_err(|error| unseen(&error))
 }
 
 /// Nobody can say which holds stand.
 pub(super) fn unseen(error: &HoldsError) -> Failure {
     match error {
         HoldsError::Elsewhere { .. } => Failure::of(Exit::CannotRun, error).next(
-            "ask where the whole trail is: segments that were shipped are in the store, and `audit.keep_local_hours` says \
-             how long they stay here; nothing is pruned from this folder meanwhile",
+            "segments that were shipped are in the store: set `audit.read_url` to the address of a role that may read it, so \
+             that folder and store are looked at together; nothing is pruned meanwhile",
         ),
         HoldsError::Read(error) => super::encryption::unread(error),
     }

@@ -10,6 +10,7 @@ mod line;
 mod places;
 mod prove;
 mod prune;
+mod prune_store;
 mod query;
 mod rederive;
 mod tail;

@@ -1,7 +1,6 @@
 //! Where records are read: in a folder, in the store that trails are shipped to, or in both.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     app::{self, StoreRecords},
     audit::{
-        self, EncryptionKeys,
+        self, EncryptionKeys, Gap, HeldThere,
         query::{FolderRecords, RecordSource},
     },
     cli::{
@@ -20,7 +19,7 @@ use crate::{
         exit::Exit,
         failure::Failure,
     },
-    store::{StoreError, TrailReader},
+    store::StoreError,
 };
 
 /// One look at the store may take so long: a person waits.
@@ -95,20 +94,14 @@ impl Places {
                     .because(source.to_string())
             })?,
         };
-        let held = match &self.store {
-            None => Vec::new(),
-            Some(url) => writers(url).await.map_err(|error| unread(&error))?,
+        let gap = match &self.store {
+            None => Gap::between(&here, &HeldThere::default(), since),
+            Some(url) => {
+                let store = StoreRecords::open(url, LOOK_MAX).map_err(|error| unread(&error))?;
+                store.gap(here, since).await.map_err(|error| super::query::unread(&error))?
+            }
         };
-        let there: BTreeMap<&str, u64> = held.iter().map(|held| (held.writer.as_str(), held.seq)).collect();
-        let is_there = |writer: &str, seq: u64| there.get(writer).is_some_and(|held| *held >= seq);
-        let before = held.iter().filter_map(|held| held.prev.as_ref()).filter(|(_, seq)| *seq > 0);
-        let missing = here.elsewhere.iter().find(|(writer, seq)| !is_there(writer, *seq)).or_else(|| {
-            before.into_iter().find(|(prev, seq)| !is_there(prev, *seq) && !here.begun_here.contains(prev))
-        });
-        Ok(missing.map(|(writer, seq)| {
-            let first = there.get(writer.as_str()).filter(|held| *held < seq).map_or(1, |held| held + 1);
-            format!("{writer}/{first}")
-        }))
+        Ok(gap.map(|gap| format!("{}/{}", gap.writer, gap.first)))
     }
 
     /// For messages.
@@ -116,18 +109,6 @@ impl Places {
         let folder = self.folder.as_deref().map(Path::display).map(|dir| dir.to_string());
         folder.unwrap_or_else(|| "the store".to_owned())
     }
-}
-
-async fn writers(url: &str) -> Result<Vec<crate::store::HeldWriter>, StoreError> {
-    let path = url.strip_prefix("sqlite:").map(|place| place.split_once('?').map_or(place, |(path, _)| path));
-    // Nothing was shipped yet: the first record makes the file.
-    if path.is_some_and(|path| !Path::new(path.strip_prefix("//").unwrap_or(path)).exists()) {
-        return Ok(Vec::new());
-    }
-    if TrailReader::is_bare(url).await? {
-        return Ok(Vec::new());
-    }
-    TrailReader::begin(url).await?.writers().await
 }
 
 /// What the store had against it.

@@ -32,7 +32,7 @@ Exit codes:
   0  done, also when nothing was found
   1  could not run
   2  a filter or cursor is none
-  6  the trail is damaged, or records left the folder and no store is read; what is there was printed
+  6  the trail is damaged, or no place that is read has some records; what is there was printed
 
 Rows come in the order of instant, writer and number. A page names the cursor of the next one, which goes on in
 what was there when the first page was asked for, however many records come meanwhile. Without DIR and --store both
@@ -110,11 +110,12 @@ pub(super) fn whole(lost: Option<&str>, missing: Option<&Missing>, place: &str) 
         (None, None) => Ok(Exit::Done),
         (None, Some(Missing { upto, whole_from })) => Err(Failure::new(
             Exit::TrailBroken,
-            format!("the records of a writer up to {upto} are not in this folder any more"),
+            format!("the records of a writer up to {upto} are not here any more"),
         )
         .at(place.to_owned())
         .next(format!(
-            "read the store that they were shipped to as well, `--store URL`; or ask `--from {whole_from}`"
+            "name all places that may have them, the folder and the store that it is shipped to (`--store URL`); if they were \
+             pruned, ask `--from {whole_from}`"
         ))),
         (Some(lost), _) => Err(Failure::new(Exit::TrailBroken, format!("record {lost} is damaged or missing"))
             .at(place.to_owned())

@@ -2,6 +2,7 @@
 //! over them compared with the records.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -43,8 +44,39 @@ impl Drop for Room {
 /// The frames that the store at `url` holds, as a folder of segments and one of checkpoints.
 pub(super) fn rebuilt(url: &str, room: &Room, context: &Context<'_>) -> Result<Rebuilt, Failure> {
     let rebuilt = Rebuilt::begin(&room.0).map_err(|error| in_the_way(&room.0, &error))?;
-    context.block_on(rebuild(url, &rebuilt))??;
+    context.block_on(rebuild(url, &rebuilt, None))??;
     Ok(rebuilt)
+}
+
+/// What a store holds and what a folder has behind it, as one trail.
+pub(super) struct Together {
+    pub(super) rebuilt: Rebuilt,
+    /// What is wrong beside the frames.
+    pub(super) beside: Vec<Finding>,
+    /// Up to which frame the store holds each writer.
+    pub(super) held: BTreeMap<String, u64>,
+}
+
+/// Lays down both, and the checkpoints that were kept outside. It takes as much room as the trail.
+pub(super) async fn together(
+    url: &str,
+    room: &Room,
+    folder: &Path,
+    checkpoints: Option<&Path>,
+) -> Result<Together, Failure> {
+    let rebuilt = Rebuilt::begin(&room.0).map_err(|error| in_the_way(&room.0, &error))?;
+    let laid = rebuild(url, &rebuilt, Some(folder)).await?;
+    let held: BTreeMap<String, u64> = laid.held;
+    let names = held.keys().cloned().collect();
+    rebuilt.others_of(folder, &names).map_err(|error| in_the_way(folder, &error))?;
+    if let Some(outside) = checkpoints {
+        rebuilt.notes_of(outside).map_err(|error| {
+            Failure::of(Exit::CannotRun, &error)
+                .at(outside.display().to_string())
+                .because("a checkpoint cannot be read")
+        })?;
+    }
+    Ok(Together { rebuilt, beside: laid.beside, held })
 }
 
 /// Rebuilds and verifies all that the store at `url` holds. The folder that was verified comes back too.
@@ -55,7 +87,7 @@ pub(super) fn verify(
     context: &Context<'_>,
 ) -> Result<(Report, PathBuf), Failure> {
     let rebuilt = Rebuilt::begin(&room.0).map_err(|error| in_the_way(&room.0, &error))?;
-    let beside = context.block_on(rebuild(url, &rebuilt))??;
+    let beside = context.block_on(rebuild(url, &rebuilt, None))??.beside;
     let checkpoints = options.checkpoints.clone().unwrap_or_else(|| rebuilt.checkpoints().to_owned());
     let options = VerifyOptions { is_rebuilt: true, checkpoints: Some(checkpoints), ..options };
     let verified = audit::verify(rebuilt.dir(), &options);
@@ -65,16 +97,27 @@ pub(super) fn verify(
     Ok((report, rebuilt.dir().to_owned()))
 }
 
-async fn rebuild(url: &str, rebuilt: &Rebuilt) -> Result<Vec<Finding>, Failure> {
+/// What came of laying down a store's frames.
+struct Laid {
+    beside: Vec<Finding>,
+    held: BTreeMap<String, u64>,
+}
+
+async fn rebuild(url: &str, rebuilt: &Rebuilt, folder: Option<&Path>) -> Result<Laid, Failure> {
     let mut reader = TrailReader::begin(url).await.map_err(|error| unread(&error))?;
-    let mut findings = Vec::new();
+    let stubs = reader.stubs().await.map_err(|error| unread(&error))?;
+    let mut laid = Laid { beside: Vec::new(), held: BTreeMap::new() };
     for held in reader.writers().await.map_err(|error| unread(&error))? {
-        match rebuilt.writer(&held.writer, &held.header) {
+        laid.held.insert(held.writer.clone(), held.frame);
+        match rebuilt.writer(&held.writer, &held.header, stubs.get(&held.writer).map(String::as_str)) {
             Ok(mut writer) => {
-                findings.extend(rebuild_writer(&mut reader, &held, &mut writer).await?);
+                laid.beside.extend(rebuild_writer(&mut reader, &held, &mut writer).await?);
+                if let Some(dir) = folder {
+                    writer.rest_of(dir).map_err(|error| in_the_way(dir, &error))?;
+                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                findings.push(Finding::beside(&held.writer, 1, "header", "its first header is none".to_owned()));
+                laid.beside.push(Finding::beside(&held.writer, 1, "header", "its first header is none".to_owned()));
             }
             Err(error) => return Err(in_the_way(rebuilt.dir(), &error)),
         }
@@ -82,18 +125,18 @@ async fn rebuild(url: &str, rebuilt: &Rebuilt) -> Result<Vec<Finding>, Failure> 
             rebuilt.note(&held.writer, &note.note).map_err(|error| in_the_way(rebuilt.dir(), &error))?;
         }
         if let Some(alarm) = &held.alarm {
-            findings.push(Finding::beside(&held.writer, 1, "volume", alarm.clone()));
+            laid.beside.push(Finding::beside(&held.writer, 1, "volume", alarm.clone()));
         }
     }
+    let unknown = |writer: &str, what: &str| {
+        Finding::beside(writer, 1, "index", format!("{what} names a writer that the store does not hold"))
+    };
+    let stray = stubs.keys().filter(|writer| !laid.held.contains_key(*writer));
+    laid.beside.extend(stray.map(|writer| unknown(writer, "a stub")));
     for writer in reader.unknown_writers().await.map_err(|error| unread(&error))? {
-        findings.push(Finding::beside(
-            &writer,
-            1,
-            "index",
-            "the index names a writer that the store does not hold".to_owned(),
-        ));
+        laid.beside.push(unknown(&writer, "the index"));
     }
-    Ok(findings)
+    Ok(laid)
 }
 
 /// All frames of one writer, and what is wrong beside them.
@@ -102,6 +145,8 @@ async fn rebuild_writer(
     held: &HeldWriter,
     writer: &mut RebuiltWriter<'_>,
 ) -> Result<Option<Finding>, Failure> {
+    // Behind what a stub stands for. What it stands for and is there all the same does not follow, and is found.
+    let pruned = writer.last_seq();
     let mut after = 0;
     let mut bad = None;
     loop {
@@ -130,10 +175,17 @@ async fn rebuild_writer(
         let detail = "the store says that it holds more, or less, than its frames".to_owned();
         return Ok(Some(Finding::beside(&held.writer, last + 1, "missing", detail)));
     }
-    let beyond = reader.index(&held.writer, last + 1, u64::MAX).await.map_err(|error| unread(&error))?;
-    Ok(beyond.first().map(|(seq, _)| {
-        Finding::beside(&held.writer, *seq, "index", "the index has a record that no frame holds".to_owned())
-    }))
+    let stray = [
+        (last + 1, u64::MAX, "the index has a record that no frame holds"),
+        (1, pruned, "the index has a record that was pruned"),
+    ];
+    for (from, to, detail) in stray.into_iter().filter(|(from, to, _)| from <= to) {
+        let beyond = reader.index(&held.writer, from, to).await.map_err(|error| unread(&error))?;
+        if let Some((seq, _)) = beyond.first() {
+            return Ok(Some(Finding::beside(&held.writer, *seq, "index", detail.to_owned())));
+        }
+    }
+    Ok(None)
 }
 
 /// The first record whose index is not the one that its line makes, and in which columns. No value is said.

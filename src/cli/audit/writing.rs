@@ -22,8 +22,10 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     pub(super) keys: EncryptionKeys,
     pub(super) retention: Retention,
-    /// A store has its records too.
-    pub(super) is_shipped: bool,
+    /// A store has its records too: where it is shipped to.
+    pub(super) shipped_to: Option<String>,
+    /// Where what was shipped can be read.
+    pub(super) read_at: Option<String>,
     config: TrailConfig,
     clock: Arc<dyn Clock>,
 }
@@ -41,11 +43,10 @@ impl Place {
             Some(path) => EncryptionKeys::read(path).map_err(|error| Failure::of(Exit::CannotRun, &error))?,
             None => EncryptionKeys::default(),
         };
-        // What is written here is shipped by the sidecar's next start.
-        let is_shipped = app::shipping_address(&config).is_some();
-        let trail = TrailConfig { ships: false, keep_local: None, ..app::trail_config(&config) };
+        let (shipped_to, read_at) = (app::shipping_address(&config), app::shipped_address(&config));
+        let trail = TrailConfig { keep_local: None, ..app::trail_config(&config) };
         let (retention, clock) = (app::retention(&config), Arc::new(SystemClock));
-        Ok(Self { dir, keys, retention, is_shipped, config: trail, clock })
+        Ok(Self { dir, keys, retention, shipped_to, read_at, config: trail, clock })
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -63,9 +64,24 @@ impl Place {
         Ok(VerifyOptions { keys, checkpoints, encryption: self.keys.clone(), ..VerifyOptions::default() })
     }
 
-    /// Takes the folder and begins a writer.
+    /// Takes the folder and begins a writer. What is written there is shipped by the sidecar's next start.
     pub(super) fn open(&self) -> Result<Trail, Failure> {
-        Trail::open(self.config.clone(), Arc::clone(&self.clock)).map_err(|error| {
+        self.opened(TrailConfig { ships: false, ..self.config.clone() })
+    }
+
+    /// The same, and ships it at once. Call it inside a runtime.
+    pub(super) fn open_shipping(&self) -> Result<Trail, Failure> {
+        let Some(url) = self.shipped_to.clone() else {
+            return Err(Failure::new(Exit::CannotRun, "the trail is not shipped")
+                .next("what is done to a store is recorded in the trail that it holds: set `audit.ship`"));
+        };
+        let trail = self.opened(self.config.clone())?;
+        app::ship(&trail, url, Arc::clone(&self.clock)).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+        Ok(trail)
+    }
+
+    fn opened(&self, config: TrailConfig) -> Result<Trail, Failure> {
+        Trail::open(config, Arc::clone(&self.clock)).map_err(|error| {
             let failure = Failure::of(Exit::CannotRun, &error);
             match error {
                 OpenError::Locked { .. } => {

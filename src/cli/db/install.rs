@@ -37,6 +37,9 @@ pub(super) struct Roles {
     /// This role may read the trail and nothing else: for `audit verify --store` and auditors
     #[arg(long, value_name = "NAME")]
     pub(super) auditor_role: Option<String>,
+    /// This role may read the trail, and let go what a signed stub stands for: for `audit prune --store`
+    #[arg(long, value_name = "NAME")]
+    pub(super) pruner_role: Option<String>,
     /// Address of the trail's database for a role that owns its tables [default: that of the store]
     #[arg(long, value_name = "URL")]
     pub(super) trail_url: Option<String>,

@@ -28,11 +28,12 @@ pub(super) fn install(store: &StorePlace, roles: &Roles, mode: Mode, context: &C
     };
     let appends = roles.trail_role.iter().map(|role| (role.as_str(), Right::AppendTrail));
     let reads = roles.auditor_role.iter().map(|role| (role.as_str(), Right::ReadTrail));
+    let prunes = roles.pruner_role.iter().map(|role| (role.as_str(), Right::PruneTrail));
     let trail = Task {
         url: roles.trail_url.as_deref().or(store.own_trail_url()).unwrap_or(&store.owner_url),
         what: "trail",
         part: Part::Trail,
-        roles: appends.chain(reads).collect(),
+        roles: appends.chain(reads).chain(prunes).collect(),
     };
     let needs_tables = tables.run(mode, context)?;
     if store.trail_url.is_some() || !trail.roles.is_empty() || roles.trail_url.is_some() {
@@ -92,6 +93,7 @@ impl Task<'_> {
                 Right::WriteTables => "read and write the tables",
                 Right::AppendTrail => "append to the trail and nothing else",
                 Right::ReadTrail => "read the trail",
+                Right::PruneTrail => "read the trail, and let go what a signed stub stands for",
             };
             print(format_args!("  role {role} may {may}"))?;
         }

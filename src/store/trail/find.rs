@@ -74,7 +74,7 @@ pub struct FoundRow {
 /// The records of a store, for a role that may read the trail.
 #[derive(Debug)]
 pub struct TrailFinder {
-    store: Store,
+    pub(super) store: Store,
 }
 
 macro_rules! rest_of_a_question {
@@ -321,7 +321,7 @@ impl TrailFinder {
         }
     }
 
-    fn is_missing(&self) -> bool {
+    pub(super) fn is_missing(&self) -> bool {
         self.store.path().is_some_and(|path| !path.exists())
     }
 

@@ -4,15 +4,21 @@
 //! `audit_append` in PostgreSQL, which is all that the shipping role may call, and by [`sqlite`] in a file.
 
 mod find;
+mod gaps;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod prune;
+#[cfg(test)]
+mod prune_tests;
 mod read;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
 pub use find::{Arrived, FOUND_AT_ONCE, FoundRow, KnownBefore, RecordFilter, RowPlace, TrailFinder};
+pub use gaps::{HeldWriters, TornWriter};
+pub use prune::{Gone, PruneStoreError, TrailPruner};
 pub use read::{HeldFrame, HeldNote, HeldWriter, INDEX_COLUMNS, TrailReader};
 
 use super::{

@@ -1,5 +1,7 @@
 //! Reading shipped trails back: for verification and queries, with a role that may SELECT.
 
+use std::collections::BTreeMap;
+
 use super::super::{
     error::StoreError,
     pool::{Store, StoreOptions},
@@ -9,6 +11,11 @@ use super::super::{
 
 /// So many frames are read at a time: each has up to half a MiB.
 const FRAMES_AT_ONCE: i64 = 64;
+
+const HAS_STUBS: Sql = Sql {
+    sqlite: "SELECT count(*) > 0 AS has FROM sqlite_master WHERE type = 'table' AND name = 'audit_pruned'",
+    postgres: "SELECT to_regclass('audit_pruned') IS NOT NULL AS has",
+};
 
 /// One writer, as it is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +137,22 @@ impl TrailReader {
         let rows = self.transaction.rows(sql, &[writer.into()]).await?;
         let note = |row: &StoredRow| Ok(HeldNote { size: count(row, "size")?, note: row.some_text("note")? });
         rows.iter().map(note).collect()
+    }
+
+    /// What stays of records that were pruned here, of each writer the last stub; none in a store that was made before
+    /// there was pruning.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn stubs(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
+        let is_there = self.transaction.row(HAS_STUBS, &[]).await?;
+        if !is_there.map_or(Ok(None), |row| row.flag("has"))?.unwrap_or(false) {
+            return Ok(BTreeMap::new());
+        }
+        let sql = Sql::both("SELECT writer, stub FROM audit_pruned ORDER BY writer, frame");
+        let rows = self.transaction.rows(sql, &[]).await?;
+        rows.iter().map(|row| Ok((row.some_text("writer")?, row.some_text("stub")?))).collect()
     }
 
     /// The index over the records `from ..= to` of a writer, in their order: each row as text, by the names of

@@ -17,19 +17,19 @@ use crate::{
     postgres_server::Postgres,
 };
 
-const WRITER: &str = "0199aaaa-0000-7000-8000-000000000001";
+pub(super) const WRITER: &str = "0199aaaa-0000-7000-8000-000000000001";
 
 /// A writer that was never run: frames as `docs/reference/trail.md` has them.
-struct Made {
-    writer: String,
-    header: ShippedHeader,
-    chain: Vec<u8>,
-    frame: u64,
-    seq: u64,
+pub(super) struct Made {
+    pub(super) writer: String,
+    pub(super) header: ShippedHeader,
+    pub(super) chain: Vec<u8>,
+    pub(super) frame: u64,
+    pub(super) seq: u64,
 }
 
 impl Made {
-    fn new(writer: &str, prev: Option<ShippedPredecessor>) -> Self {
+    pub(super) fn new(writer: &str, prev: Option<ShippedPredecessor>) -> Self {
         let prev_json =
             prev.as_ref().map(|prev| serde_json::json!({"writer": prev.writer, "seq": prev.seq, "clean": prev.clean}));
         let json = serde_json::json!({
@@ -48,7 +48,7 @@ impl Made {
     }
 
     /// The next frame, with a record at each of `instants`.
-    fn frame(&mut self, instants: &[&str]) -> ShippedFrame {
+    pub(super) fn frame(&mut self, instants: &[&str]) -> ShippedFrame {
         let number = self.frame + 1;
         let first_seq = self.seq + 1;
         let rows: Vec<IndexRow> = instants.iter().zip(first_seq..).map(|(at, seq)| row(number, seq, at)).collect();
@@ -68,7 +68,7 @@ impl Made {
         self.close(3, number, Vec::new(), note.as_bytes(), Some(shipped))
     }
 
-    fn close(
+    pub(super) fn close(
         &mut self,
         kind: u8,
         number: u64,
@@ -103,7 +103,7 @@ fn made_note(writer: &str, size: u64) -> String {
     format!("trail.example/{writer}\n{size}\nroot\n\n\u{2014} key sig\n")
 }
 
-fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
+pub(super) fn row(frame: u64, seq: u64, at: &str) -> IndexRow {
     IndexRow {
         month: at.chars().take(7).collect(),
         seq,

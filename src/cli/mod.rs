@@ -2,6 +2,7 @@
 //!
 //! One command a file: its arguments, then what it does. No rules live here; a command calls the room that knows.
 
+mod admin;
 mod answer;
 mod assign;
 mod audit;
@@ -75,6 +76,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the sidecar
     Serve(serve::Args),
+    /// Run the admin API as a process of its own
+    Admin(admin::Args),
     /// Validate policies, schema and mapping
     Check(check::Args),
     /// Run the cases of the policies
@@ -135,6 +138,7 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
     match cli.command {
         Command::Demo(args) => demo::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
+        Command::Admin(args) => admin::run(args, &context),
         Command::Check(args) => check::run(args, &context),
         Command::Test(args) => test::run(args, &context),
         Command::Authorize(args) => authorize::run(args, &context),

@@ -20,7 +20,9 @@ const TABLES: &str = "assignments, referrals, restrictions, consents, tickets, t
                       legal_holds, lockdowns, disclosures, disclosure_suspensions, grant_events, incidents, \
                       assignment_proposals, disasters, outbox";
 /// Where rows live as long as a change takes, or a repeated call may come.
-const PASSING: &str = "change_intents, idempotency_keys";
+const PASSING: &str = "change_intents, idempotency_keys, sidecars";
+/// Where one row is counted up.
+const COUNTED: &str = "sidecar_barrier";
 
 impl Right {
     fn statements(self, role: &str) -> Vec<String> {
@@ -29,6 +31,7 @@ impl Right {
             Self::WriteTables => vec![
                 format!("GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}"),
                 format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {PASSING} TO {role}"),
+                format!("GRANT SELECT, UPDATE ON {COUNTED} TO {role}"),
             ],
             Self::AppendTrail => {
                 vec![format!("GRANT EXECUTE ON FUNCTION audit_append(text, bytea, bytea[], jsonb) TO {role}")]

@@ -40,6 +40,7 @@ mod rederive;
 mod reload;
 mod rights;
 mod shipped;
+mod sidecars;
 mod verifiers;
 mod wire;
 mod withheld;

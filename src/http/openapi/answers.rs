@@ -220,6 +220,21 @@ fn ticket() -> Shape {
     row("ticket_id", ticket)
 }
 
+/// Of one sidecar: its sources. Of all: who has confirmed.
+fn barrier() -> Shape {
+    let named =
+        || [need("sidecar", text()), need("process", text()), need("host", text()), may("last_seen", instant())];
+    let unconfirmed = named().into_iter().chain([need("why", text())]);
+    open([
+        need("barrier", text()),
+        may("sources", anything()),
+        may("in_force", flag()),
+        may("confirmed", list(open(named()))),
+        may("unconfirmed", list(open(unconfirmed))),
+        may("gone", list(open(named()))),
+    ])
+}
+
 fn operators() -> Vec<(&'static str, Shape)> {
     let record = open([need("writer", text()), need("record", anything())]);
     let records = [
@@ -229,10 +244,5 @@ fn operators() -> Vec<(&'static str, Shape)> {
         may("missing_upto", text()),
         may("whole_from", instant()),
     ];
-    vec![
-        ("Document", anything()),
-        ("Status", anything()),
-        ("Barrier", open([need("barrier", text()), need("sources", anything())])),
-        ("Records", open(records)),
-    ]
+    vec![("Document", anything()), ("Status", anything()), ("Barrier", barrier()), ("Records", open(records))]
 }

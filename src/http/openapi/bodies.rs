@@ -68,6 +68,7 @@ fn questions() -> Vec<(&'static str, Shape)> {
             ]),
         ),
         ("Nothing", closed([])),
+        ("AskBarrier", closed([may("scope", one_of(["this", "all"]))])),
         // Whatever else it says: nobody is kept from giving access back.
         ("End", anything()),
     ]

@@ -200,7 +200,13 @@ fn operators() -> Vec<Operation> {
     let export = get(Administrators, "/admin/v1/audit/export", "Exports records, in pieces", "");
     vec![
         get(Operators, "/admin/v1/status", "Says how the sidecar is", "Status"),
-        post(Operators, "/admin/v1/barrier", "Waits until a revocation is in force here", "Barrier"),
+        post(
+            Operators,
+            "/admin/v1/barrier",
+            "Waits until a revocation is in force here, or on every sidecar",
+            "Barrier",
+        )
+        .may_ask("AskBarrier"),
         get(Administrators, "/admin/v1/decisions", "Finds records of the trail", "Records").with(filters()).with(pages),
         Operation { answers: ("200", Answers::Text(&EXPORTS)), ..export }
             .with(filters())

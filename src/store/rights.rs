@@ -18,7 +18,7 @@ pub enum Right {
 /// Where rows are made and ended, and never deleted.
 const TABLES: &str = "assignments, referrals, restrictions, consents, tickets, ticket_scopes, grants, reviews, \
                       legal_holds, lockdowns, disclosures, disclosure_suspensions, grant_events, incidents, \
-                      assignment_proposals, disasters, outbox";
+                      assignment_proposals, disasters, outbox, user_standing";
 /// Where rows live as long as a change takes, or a repeated call may come.
 const PASSING: &str = "change_intents, idempotency_keys, sidecars";
 /// Where one row is counted up.

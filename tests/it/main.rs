@@ -41,6 +41,7 @@ mod reload;
 mod rights;
 mod shipped;
 mod sidecars;
+mod standing;
 mod verifiers;
 mod wire;
 mod withheld;

@@ -199,7 +199,7 @@ impl<K: Kept, T: Turn<K>> Change for Turning<'_, K, T> {
     }
 }
 
-fn told<K: Kept>(event: &'static str, before: Json, row: &K, now: Timestamp) -> Told<View<K>> {
+pub(super) fn told<K: Kept>(event: &'static str, before: Json, row: &K, now: Timestamp) -> Told<View<K>> {
     let about = About { tenant: Some(row.tenant().clone()), client: row.client().cloned(), ..About::default() };
     let after = row.told();
     let detail = Map::from_iter([("thing".to_owned(), Json::from(K::WHAT))]);

@@ -190,9 +190,25 @@ fn rights() -> Vec<(&'static str, Shape)> {
         ("Restrictions", listed("Restriction")),
         ("Consent", row("consent_id", consent)),
         ("Consents", listed("Consent")),
+        ("Suspension", suspension()),
+        ("Suspensions", listed("Suspension")),
         ("Ticket", ticket()),
         ("Tickets", listed("Ticket")),
     ]
+}
+
+fn suspension() -> Shape {
+    let suspension = [
+        need("user", text()),
+        need("suspended_by", text()),
+        need("from", instant()),
+        need("to", instant_or_null()),
+        may("reason", text()),
+        may("ended_at", instant()),
+        may("ended_by", text()),
+        may("end_reason", text()),
+    ];
+    row("suspension_id", suspension)
 }
 
 fn ticket() -> Shape {

@@ -169,6 +169,9 @@ fn administrators() -> Vec<Operation> {
             .asks("NamedRecord"),
         change("/admin/v1/tickets/{id}/resolve", "Closes it at once", "Ticket").may_ask("Nothing"),
         change("/admin/v1/tickets/{id}/reopen", "Opens it again", "Ticket").may_ask("Nothing"),
+        list("/admin/v1/users/{id}/standing", "Lists the suspensions of a person", "Suspensions"),
+        change("/admin/v1/users/{id}/standing", "Suspends a person, or reinstates them", "Suspension")
+            .asks("SetStanding"),
         list("/admin/v1/grants", "Lists the grants, newest first", "Grants")
             .with([("user", text()), ("client", text())]),
         read("/admin/v1/grants/{id}", "Shows a grant", "Grant"),

@@ -13,6 +13,7 @@ mod cases;
 mod check;
 mod completions;
 mod config;
+mod consent;
 mod context;
 mod db;
 mod demo;
@@ -34,7 +35,9 @@ mod simulate;
 mod test;
 #[cfg(test)]
 mod tests;
+mod thing;
 mod ticket;
+mod user;
 mod whole_file;
 
 use std::{ffi::OsString, sync::OnceLock};
@@ -94,8 +97,12 @@ enum Command {
     Assign(assign::Args),
     /// Keep what clients asked to be kept from others
     Restrict(restrict::Args),
+    /// Keep what clients consented to
+    Consent(consent::Args),
     /// Let support see records, while a ticket is open
     Ticket(ticket::Args),
+    /// Suspend people, where that is kept here
+    User(user::Args),
     /// Read and verify the trail
     Audit(audit::Args),
     /// Install and examine the change feed in the databases
@@ -147,6 +154,8 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Review(args) => review::run(args, &context),
         Command::Assign(args) => assign::run(args, &context),
         Command::Restrict(args) => restrict::run(args, &context),
+        Command::Consent(args) => consent::run(args, &context),
+        Command::User(args) => user::run(args, &context),
         Command::Ticket(args) => ticket::run(args, &context),
         Command::Audit(args) => audit::run(args, &context),
         Command::Db(args) => db::run(args, &context),

@@ -38,11 +38,19 @@ const CONSENTS: Thing = Thing {
 };
 
 const AFTER: &str = after!("consent list --client C2 --as pri", "consent revoke CS1 --as pri", "done");
-const AFTER_SIGN: &str = after!(
-    "consent sign C2 part2_tpo T1 bil --purposes HPAYMT --fields clin.sud --by C2 --as pri",
-    "consent sign C2 part2_tpo T1 bil --purposes TREAT --fields clin.sud --by C2 --as pri",
-    "it counts for the next decision; the consent is printed"
-);
+const AFTER_SIGN: &str = "\
+Examples:
+  chaperone consent sign C2 part2_tpo T1 bil --purposes HPAYMT --fields clin.sud --by C2 \\
+    --as pri --session mfa=true,idle_seconds=5,age_seconds=60,tenant=T1 \\
+    --url http://127.0.0.1:8381 --token-file admin-token
+  chaperone consent sign C2 hipaa_508 T1 bil --purposes HPAYMT --fields clin.note --by C2 \\
+    --expires-at 2027-01-01T00:00:00Z --url http://127.0.0.1:8381 --token-file admin-token \\
+    --as pri --session mfa=true,idle_seconds=5,age_seconds=60,tenant=T1
+
+Exit codes:
+  0  it counts for the next decision; the consent is printed
+  1  could not run, or it was refused
+  2  wrong usage";
 const AFTER_LIST: &str = after!(
     "consent list --client C2 --as pri",
     "consent list --client C2 --state in_force --as pri",

@@ -106,7 +106,7 @@ fn sorted<const N: usize>(ids: [&str; N]) -> Vec<String> {
 fn an_administration_of_its_own_changes_what_a_sidecar_decides() {
     let practice = Practice::on(World::sqlite());
     let sidecar = practice.prepared().started();
-    let mut office = practice.prepared().as_admin().started();
+    let mut office = practice.prepared().administering().started();
     assert!(!ana_sees_the_summary_of_c4(&sidecar));
     let made = sid_posts(&office, "/admin/v1/assignments", &json!({ "client": "C4", "user": "ana" }));
     assert_eq!(made.status, 201, "{}", made.body);
@@ -138,7 +138,7 @@ fn an_administration_of_its_own_changes_what_a_sidecar_decides() {
 fn an_administration_that_could_do_nothing_says_what_is_missing() {
     let practice = Practice::on(World::sqlite());
     let sidecar = practice.prepared().started();
-    let office = practice.prepared().as_admin();
+    let office = practice.prepared().administering();
     let said = |settings: &[&str]| {
         let mut command = office.command();
         for setting in settings {

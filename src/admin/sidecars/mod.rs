@@ -75,7 +75,7 @@ pub struct Unconfirmed {
 pub enum EverywhereError {
     #[error("more than 1000 sidecars are noted in the store: look at its table `sidecars`")]
     TooMany,
-    #[error(transparent)]
+    #[error("nothing can be said of all sidecars")]
     Admin(#[from] AdminError),
 }
 

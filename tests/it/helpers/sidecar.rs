@@ -341,7 +341,7 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
     }
 
     /// That, as `chaperone admin`.
-    pub(crate) fn as_admin(self) -> Self {
+    pub(crate) fn administering(self) -> Self {
         let mut admin = self.asserted();
         if let Kind::Serve(own) = &admin.kind {
             admin.kind = Kind::Admin(own.clone());

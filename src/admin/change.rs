@@ -186,10 +186,10 @@ impl Admin {
             AdminError::NotNow(why) => (None, Some(why.to_string())),
             AdminError::Twin { .. } => (None, Some(error.to_string())),
             AdminError::Unreviewable(step) => (None, Some(step.to_string())),
+            AdminError::Elsewhere { .. } => (None, Some(error.to_string())),
             // Asked wrongly, about nothing, or not settled: nobody was told no.
             AdminError::Malformed { .. }
             | AdminError::Unknown(_)
-            | AdminError::Elsewhere { .. }
             | AdminError::Changed
             | AdminError::KeyUsed
             | AdminError::NoRules(_)

@@ -1,4 +1,5 @@
-//! Changes to what decides: grants and their reviews; assignments and other rights; a frame for every other one.
+//! Changes to what decides: grants and their reviews; assignments and other rights; a frame for every other one; and
+//! whether a change is in force on every sidecar (`sidecars/`).
 //!
 //! There is one way to change anything here. [`Admin::ask`] has the policies decide, and gives a [`Permitted`] or a
 //! refusal; [`Admin::change`] takes that permit and a [`Change`], and does it: the change and its record stand together or
@@ -21,6 +22,7 @@ pub mod page;
 mod reading;
 pub mod reviews;
 pub mod rights;
+pub mod sidecars;
 mod version;
 
 use std::sync::{Arc, Mutex};

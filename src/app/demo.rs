@@ -81,7 +81,6 @@ impl DemoFolder {
     /// [`AppError`] names the file that could not be made.
     pub async fn furnish(&self, listen: SocketAddr, admin: SocketAddr) -> Result<(), AppError> {
         self.databases().await?;
-        self.migrate().await?;
         self.copy::<Policies>("policies")?;
         self.copy::<Schemas>("schemas")?;
         self.token("token")?;
@@ -89,14 +88,16 @@ impl DemoFolder {
         self.write("chaperone.yaml", self.configuration(listen, admin).as_bytes(), 0o600)
     }
 
-    /// Makes the two databases, where they are missing: the clinic as policies are tested against it.
+    /// Makes the two databases, where they are missing: the clinic as policies are tested against it, with every table that
+    /// a mapping may read.
     ///
     /// # Errors
     ///
     /// [`AppError`] names the file that could not be made.
     pub async fn databases(&self) -> Result<(), AppError> {
         self.database("app.db", APP).await?;
-        self.database("store.db", STORE).await
+        self.database("store.db", STORE).await?;
+        self.migrate().await
     }
 
     /// Brings the store's tables up to date: an earlier run may have been an older program's.

@@ -139,7 +139,7 @@ fn admin_api(
     let tokens = house.config.server.admin.as_ref().map(|admin| admin.tokens.as_slice()).unwrap_or_default();
     let tokens =
         tokens.iter().map(|token| Token::new(token.expose()).ok_or(AppError::Token)).collect::<Result<_, _>>()?;
-    let (state, facts) = (Arc::clone(house), Arc::clone(&house.facts));
+    let (state, facts, all) = (Arc::clone(house), Arc::clone(&house.facts), Arc::clone(house));
     let api = AdminApi {
         tokens,
         hosts: Hosts::loopback_and([]),
@@ -149,6 +149,10 @@ fn admin_api(
         barrier: Arc::new(move || {
             let facts = Arc::clone(&facts);
             Box::pin(async move { super::facts::barrier(&facts).await })
+        }),
+        barrier_everywhere: Arc::new(move || {
+            let house = Arc::clone(&all);
+            Box::pin(async move { super::sidecars::barrier(&house).await })
         }),
         admin: Arc::clone(&house.admin),
         is_asserted: house.config.server.admin.as_ref().is_some_and(|admin| admin.asserted),

@@ -10,8 +10,10 @@ mod doors;
 mod error;
 mod facts;
 mod notify;
+mod process;
 mod records;
 mod shipping;
+mod sidecars;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -20,11 +22,12 @@ use serde_json::json;
 
 pub use doors::Listening;
 pub use error::AppError;
+pub use process::Process;
 pub use records::{StoreRecords, reading_address, shipped_address};
 pub use shipping::{address as shipping_address, ship};
 
 use crate::{
-    admin::{Admin, Rooms},
+    admin::{Admin, Rooms, sidecars::Sidecar},
     audit::{Captures, Trail, TrailConfig, TrailHealth, TrailStatus, retention::Retention},
     authorize::{Authorizer, Settings},
     clock::{Clock, FrozenClock},
@@ -41,6 +44,8 @@ pub type OnListening = Box<dyn FnOnce(&Listening) -> Result<(), AppError> + Send
 
 /// What one process is made of, beyond its configuration.
 pub struct Start {
+    /// Which doors are opened.
+    pub process: Process,
     pub config: Config,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -62,6 +67,8 @@ pub(super) struct House {
     pub(super) trail: Arc<Trail>,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) admin: Arc<Admin>,
+    /// This process, as others on the same store know it.
+    pub(super) sidecar: Sidecar,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -112,7 +119,8 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         None => admin,
     });
     let house = Arc::new(House {
-        config: start.config,
+        sidecar: sidecars::own(start.process, &start.config, &trail),
+        config: start.process.doors(start.config),
         clock: start.clock,
         metrics: start.metrics,
         live,
@@ -127,6 +135,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     // The seal comes last, when no request can append any more; also after a death or where nothing could be bound, so
     // that the trail ends cleanly.
     let closed = trail.close().await;
+    sidecars::disappear(&house).await;
     if let Some(captures) = captures
         && tokio::task::spawn_blocking(move || captures.close()).await.is_err()
     {
@@ -144,6 +153,7 @@ async fn answer(
     mut watch: lifecycle::Watch,
 ) -> Result<(), AppError> {
     watch.listen()?;
+    sidecars::appear(house).await;
     let listening = doors::open(house, demo_clock).await?;
     bundles::watch(house)?;
     facts::follow(house)?;
@@ -151,6 +161,7 @@ async fn answer(
     watch_trail(house);
     store::watch(house);
     changes::watch(house);
+    sidecars::watch(house);
     notify::watch(house)?;
     on_listening(&listening)?;
     shipping::start(house)?;

@@ -1,33 +1,37 @@
 //! `chaperone assign`: who may work with whom, over the admin API of a running sidecar.
 
 use clap::{Subcommand, builder::PossibleValuesParser};
-use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id},
+    calls::{PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
+    thing::Thing,
 };
 use crate::domain::assignment::Scope;
 
-const PATH: &str = "/admin/v1/assignments";
-const SHOWN: Shown<'_> = Shown {
-    words: &[
-        "assignment_id",
-        "state",
-        "user",
-        "client",
-        "scope",
-        "from",
-        "to",
-        "assigned_by",
-        "ended_at",
-        "ended_by",
-        "version",
-    ],
-    unsaid: &[("to", "without an end")],
+const ASSIGNMENTS: Thing = Thing {
+    path: "/admin/v1/assignments",
+    shown: Shown {
+        words: &[
+            "assignment_id",
+            "state",
+            "user",
+            "client",
+            "scope",
+            "from",
+            "to",
+            "assigned_by",
+            "ended_at",
+            "ended_by",
+            "version",
+        ],
+        unsaid: &[("to", "without an end")],
+    },
+    row,
+    none: "no assignment is there",
 };
 
 const AFTER: &str = after!("assign add --user ana --client C4 --as sid", "assign list --client C4 --as sid", "done");
@@ -174,30 +178,23 @@ struct EndArgs {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let post = |path: &str, body, state: &StateArgs, person: &PersonArgs| {
-        person.show_changed(context, Call { method: Method::POST, path, body: Some(body) }, state, &SHOWN)
-    };
     match args.command {
-        AssignCommand::Add(args) => post(PATH, args.body(), &StateArgs::default(), &args.person),
-        AssignCommand::List(args) => list(&args, context),
-        AssignCommand::Show(args) => {
-            let path = format!("{PATH}/{}", args.id);
-            args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
+        AssignCommand::Add(args) => ASSIGNMENTS.make(context, args.body(), &args.person),
+        AssignCommand::List(args) => {
+            let (user, client) = (args.user.as_deref(), args.client.as_deref());
+            let words = [("user", user), ("client", client), ("state", args.state.as_deref())];
+            ASSIGNMENTS.list(context, &words, (&args.page, &args.person))
         }
+        AssignCommand::Show(args) => ASSIGNMENTS.show(context, &args.id, &args.person),
         AssignCommand::Window(args) => {
             args.window.must_say_something()?;
-            post(&format!("{PATH}/{}/window", args.id), body(args.window.members()), &args.state, &args.person)
+            ASSIGNMENTS.step(context, (&args.id, "window"), body(args.window.members()), (&args.state, &args.person))
         }
         AssignCommand::End(args) => {
-            let body = body([("reason", args.reason.map(Json::from))]);
-            post(&format!("{PATH}/{}/end", args.id), body, &args.state, &args.person)
+            let said = body([("reason", args.reason.map(Json::from))]);
+            ASSIGNMENTS.step(context, (&args.id, "end"), said, (&args.state, &args.person))
         }
     }
-}
-
-fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let words = [("user", args.user.as_deref()), ("client", args.client.as_deref()), ("state", args.state.as_deref())];
-    args.person.list(context, &Listing { path: PATH, words: &words, row, none: "no assignment is there" }, &args.page)
 }
 
 fn row(item: &Json) -> String {

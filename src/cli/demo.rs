@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{context::Context, exit::Exit, failure::Failure, instant::instant, output::say};
 use crate::{
-    app::{self, Listening, Start, demo::DemoFolder},
+    app::{self, Listening, Process, Start, demo::DemoFolder},
     clock::FrozenClock,
     config::{self, Input},
 };
@@ -49,6 +49,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let clock = FrozenClock::at(args.at);
     let told = folder.clone();
     let start = Start {
+        process: Process::Demo,
         config: loaded.config,
         clock: Arc::new(clock.clone()),
         metrics: telemetry.metrics.clone(),

@@ -2,6 +2,7 @@
 //!
 //! One command a file: its arguments, then what it does. No rules live here; a command calls the room that knows.
 
+mod admin;
 mod answer;
 mod assign;
 mod audit;
@@ -12,6 +13,7 @@ mod cases;
 mod check;
 mod completions;
 mod config;
+mod consent;
 mod context;
 mod db;
 mod demo;
@@ -33,7 +35,9 @@ mod simulate;
 mod test;
 #[cfg(test)]
 mod tests;
+mod thing;
 mod ticket;
+mod user;
 mod whole_file;
 
 use std::{ffi::OsString, sync::OnceLock};
@@ -75,6 +79,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the sidecar
     Serve(serve::Args),
+    /// Run the admin API as a process of its own
+    Admin(admin::Args),
     /// Validate policies, schema and mapping
     Check(check::Args),
     /// Run the cases of the policies
@@ -91,8 +97,12 @@ enum Command {
     Assign(assign::Args),
     /// Keep what clients asked to be kept from others
     Restrict(restrict::Args),
+    /// Keep what clients consented to
+    Consent(consent::Args),
     /// Let support see records, while a ticket is open
     Ticket(ticket::Args),
+    /// Suspend people, where that is kept here
+    User(user::Args),
     /// Read and verify the trail
     Audit(audit::Args),
     /// Install and examine the change feed in the databases
@@ -135,6 +145,7 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
     match cli.command {
         Command::Demo(args) => demo::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
+        Command::Admin(args) => admin::run(args, &context),
         Command::Check(args) => check::run(args, &context),
         Command::Test(args) => test::run(args, &context),
         Command::Authorize(args) => authorize::run(args, &context),
@@ -143,6 +154,8 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Review(args) => review::run(args, &context),
         Command::Assign(args) => assign::run(args, &context),
         Command::Restrict(args) => restrict::run(args, &context),
+        Command::Consent(args) => consent::run(args, &context),
+        Command::User(args) => user::run(args, &context),
         Command::Ticket(args) => ticket::run(args, &context),
         Command::Audit(args) => audit::run(args, &context),
         Command::Db(args) => db::run(args, &context),

@@ -1,34 +1,38 @@
 //! `chaperone restrict`: the restrictions of clients, over the admin API of a running sidecar.
 
 use clap::{Subcommand, builder::PossibleValuesParser};
-use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
+    calls::{PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
+    thing::Thing,
 };
 use crate::domain::restriction::{ENDINGS, KINDS, TARGETS};
 
-const PATH: &str = "/admin/v1/restrictions";
-const SHOWN: Shown<'_> = Shown {
-    words: &[
-        "restriction_id",
-        "state",
-        "client",
-        "kind",
-        "target_type",
-        "target_id",
-        "resource_type",
-        "resource_id",
-        "fields",
-        "from",
-        "to",
-        "version",
-    ],
-    unsaid: &[("fields", "whole record"), ("to", "without an end")],
+const RESTRICTIONS: Thing = Thing {
+    path: "/admin/v1/restrictions",
+    shown: Shown {
+        words: &[
+            "restriction_id",
+            "state",
+            "client",
+            "kind",
+            "target_type",
+            "target_id",
+            "resource_type",
+            "resource_id",
+            "fields",
+            "from",
+            "to",
+            "version",
+        ],
+        unsaid: &[("fields", "whole record"), ("to", "without an end")],
+    },
+    row,
+    none: "the client has none",
 };
 
 const AFTER: &str = after!("restrict request --client C1 --target all --as pri", "restrict agree RS3 --as pri", "done");
@@ -169,30 +173,22 @@ struct TerminateArgs {
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let step = |id: &str, verb: &str, body, state: &StateArgs, person: &PersonArgs| {
-        let path = format!("{PATH}/{id}/{verb}");
-        person.show_changed(context, Call { method: Method::POST, path: &path, body: Some(body) }, state, &SHOWN)
+        RESTRICTIONS.step(context, (id, verb), body, (state, person))
     };
     let plain = |args: StepArgs, verb: &str| step(&args.one.id, verb, body([]), &args.state, &args.one.person);
     match args.command {
-        RestrictCommand::Request(args) => {
-            args.person.show(context, Call { method: Method::POST, path: PATH, body: Some(args.body()) }, &SHOWN)
+        RestrictCommand::Request(args) => RESTRICTIONS.make(context, args.body(), &args.person),
+        RestrictCommand::List(args) => {
+            let words = [("client", Some(&*args.client)), ("state", args.state.as_deref())];
+            RESTRICTIONS.list(context, &words, (&args.page, &args.person))
         }
-        RestrictCommand::List(args) => list(&args, context),
-        RestrictCommand::Show(args) => {
-            let path = format!("{PATH}/{}", args.id);
-            args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
-        }
+        RestrictCommand::Show(args) => RESTRICTIONS.show(context, &args.id, &args.person),
         RestrictCommand::Agree(args) => plain(args, "agree"),
         RestrictCommand::Decline(args) => plain(args, "decline"),
         RestrictCommand::Terminate(args) => {
             step(&args.id, "terminate", body([("how", Some(Json::from(args.how)))]), &args.state, &args.person)
         }
     }
-}
-
-fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let words = [("client", Some(&*args.client)), ("state", args.state.as_deref())];
-    args.person.list(context, &Listing { path: PATH, words: &words, row, none: "the client has none" }, &args.page)
 }
 
 fn row(item: &Json) -> String {

@@ -8,7 +8,7 @@ use super::{
     failure::Failure,
 };
 use crate::{
-    app::{self, Start},
+    app::{self, Process, Start},
     clock::SystemClock,
     config::Config,
 };
@@ -35,6 +35,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let telemetry = context.telemetry(&loaded.config.telemetry)?;
     require_doors(&loaded.config)?;
     let start = Start {
+        process: Process::Serve,
         config: loaded.config,
         clock: Arc::new(SystemClock),
         metrics: telemetry.metrics.clone(),

@@ -1,33 +1,37 @@
 //! `chaperone ticket`: support access to records, over the admin API of a running sidecar.
 
 use clap::{Subcommand, builder::PossibleValuesParser};
-use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
+    calls::{PageArgs, PersonArgs, Shown, StateArgs, after, body, cell, id, record},
     context::Context,
     exit::Exit,
     failure::Failure,
+    thing::Thing,
 };
 use crate::domain::ticket::SOURCES;
 
-const PATH: &str = "/admin/v1/tickets";
-const SHOWN: Shown<'_> = Shown {
-    words: &[
-        "ticket_id",
-        "state",
-        "source",
-        "engineer",
-        "phi_needed",
-        "opened_by",
-        "opened_at",
-        "expires_at",
-        "resolved_at",
-        "scope",
-        "version",
-    ],
-    unsaid: &[("scope", "no record")],
+const TICKETS: Thing = Thing {
+    path: "/admin/v1/tickets",
+    shown: Shown {
+        words: &[
+            "ticket_id",
+            "state",
+            "source",
+            "engineer",
+            "phi_needed",
+            "opened_by",
+            "opened_at",
+            "expires_at",
+            "resolved_at",
+            "scope",
+            "version",
+        ],
+        unsaid: &[("scope", "no record")],
+    },
+    row,
+    none: "no ticket is there",
 };
 
 const AFTER: &str = after!("ticket open --engineer eng --phi-needed --as adm", "ticket resolve TK1 --as adm", "done");
@@ -181,19 +185,16 @@ struct ReleaseArgs {
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let step = |id: &str, verb: &str, body, state: &StateArgs, person: &PersonArgs| {
-        let path = format!("{PATH}/{id}/{verb}");
-        person.show_changed(context, Call { method: Method::POST, path: &path, body: Some(body) }, state, &SHOWN)
+        TICKETS.step(context, (id, verb), body, (state, person))
     };
     let plain = |args: StepArgs, verb: &str| step(&args.one.id, verb, body([]), &args.state, &args.one.person);
     match args.command {
-        TicketCommand::Open(args) => {
-            args.person.show(context, Call { method: Method::POST, path: PATH, body: Some(args.body()) }, &SHOWN)
+        TicketCommand::Open(args) => TICKETS.make(context, args.body(), &args.person),
+        TicketCommand::List(args) => {
+            let words = [("engineer", args.engineer.as_deref()), ("state", args.state.as_deref())];
+            TICKETS.list(context, &words, (&args.page, &args.person))
         }
-        TicketCommand::List(args) => list(&args, context),
-        TicketCommand::Show(args) => {
-            let path = format!("{PATH}/{}", args.id);
-            args.person.show(context, Call { method: Method::GET, path: &path, body: None }, &SHOWN)
-        }
+        TicketCommand::Show(args) => TICKETS.show(context, &args.id, &args.person),
         TicketCommand::Scope(args) => step(&args.id, "scope", args.record, &args.state, &args.person),
         TicketCommand::Release(args) => {
             let (kind, of) = &args.record;
@@ -203,11 +204,6 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
         TicketCommand::Resolve(args) => plain(args, "resolve"),
         TicketCommand::Reopen(args) => plain(args, "reopen"),
     }
-}
-
-fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let words = [("engineer", args.engineer.as_deref()), ("state", args.state.as_deref())];
-    args.person.list(context, &Listing { path: PATH, words: &words, row, none: "no ticket is there" }, &args.page)
 }
 
 fn row(item: &Json) -> String {

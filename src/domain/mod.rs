@@ -21,6 +21,7 @@ pub mod review;
 mod shape;
 pub mod shipped;
 pub mod slice;
+pub mod suspension;
 mod tenancy;
 pub mod ticket;
 pub mod tier;

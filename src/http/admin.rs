@@ -15,7 +15,9 @@ use super::{
     changes,
     error::{ApiError, Code},
     hosts::Hosts,
+    json,
     layers::{self, Arrival, Trace},
+    members::{Members, misfit},
     openapi,
     serve::{Answer, Handle, Peer},
     trail_api::{self, Reader, TrailApi},
@@ -32,6 +34,12 @@ pub(super) const BARRIER: &str = "/admin/v1/barrier";
 /// What a barrier tells: which sources it waited for. An error is the operator's text.
 pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Json, String>> + Send>> + Send + Sync>;
 
+/// Which sidecars a barrier is for.
+enum Scope {
+    This,
+    All,
+}
+
 /// Everything that the operators' interface needs.
 #[derive(Clone)]
 pub struct AdminApi {
@@ -43,6 +51,8 @@ pub struct AdminApi {
     pub status: Arc<dyn Fn() -> Json + Send + Sync>,
     /// Returns once a revocation committed before the call can allow nothing here.
     pub barrier: Barrier,
+    /// The same on every sidecar of the store; tells who has confirmed.
+    pub barrier_everywhere: Barrier,
     /// What administrators change.
     pub admin: Arc<Admin>,
     /// Whether headers say who the administrator is (`server.admin.asserted`).
@@ -97,7 +107,12 @@ impl AdminApi {
             BARRIER => {
                 trace.route = BARRIER;
                 require_method(&arrival.method, &Method::POST, "POST")?;
-                layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await
+                match self.scope(body).await? {
+                    Scope::This => layers::within(BARRIER_WAIT_MAX, &self.tasks, reach((self.barrier)())).await,
+                    Scope::All => {
+                        layers::within(BARRIER_WAIT_MAX, &self.tasks, tell((self.barrier_everywhere)())).await
+                    }
+                }
             }
             path => match (administration::route(path), trail_api::route(path)) {
                 (Some(path), _) => {
@@ -112,6 +127,23 @@ impl AdminApi {
                 (None, None) => Err(ApiError::new(Code::NotFound, "no such path")),
             },
         }
+    }
+
+    /// Which sidecars a barrier is for: this one, unless the body says otherwise. A call without a content type was always
+    /// answered, and a body that says `all` must not be taken for one that says nothing.
+    async fn scope(&self, body: &mut Incoming) -> Result<Scope, ApiError> {
+        let body = layers::read_bytes(body, self.limits.body_bytes_max, &self.limits).await?;
+        if body.is_empty() {
+            return Ok(Scope::This);
+        }
+        let mut members = Members::new(json::read_object(&body, &self.limits.json)?, self.limits.id_bytes_max);
+        let scope = match members.word("scope")?.as_deref() {
+            None | Some("this") => Scope::This,
+            Some("all") => Scope::All,
+            Some(_) => return Err(misfit("scope", "must be `this` or `all`")),
+        };
+        members.end()?;
+        Ok(scope)
     }
 
     /// A person reads the trail of the tenant they work in, if the policies let them.
@@ -172,6 +204,13 @@ async fn reach(barrier: impl Future<Output = Result<Json, String>> + Send) -> Re
         Ok(sources) => {
             layers::to_json(&serde_json::json!({ "barrier": "reached", "sources": sources })).map(layers::json_answer)
         }
+        Err(detail) => Err(ApiError::new(Code::NotReady, detail)),
+    }
+}
+
+async fn tell(barrier: impl Future<Output = Result<Json, String>> + Send) -> Result<Answer, ApiError> {
+    match barrier.await {
+        Ok(told) => layers::to_json(&told).map(layers::json_answer),
         Err(detail) => Err(ApiError::new(Code::NotReady, detail)),
     }
 }

@@ -21,9 +21,11 @@ pub enum Right {
 /// Where rows are made and ended, and never deleted.
 const TABLES: &str = "assignments, referrals, restrictions, consents, tickets, ticket_scopes, grants, reviews, \
                       legal_holds, lockdowns, disclosures, disclosure_suspensions, grant_events, incidents, \
-                      assignment_proposals, disasters, outbox";
+                      assignment_proposals, disasters, outbox, user_standing";
 /// Where rows live as long as a change takes, or a repeated call may come.
-const PASSING: &str = "change_intents, idempotency_keys";
+const PASSING: &str = "change_intents, idempotency_keys, sidecars";
+/// Where one row is counted up.
+const COUNTED: &str = "sidecar_barrier";
 /// What a verifier reads.
 const TRAIL: &str = "audit_writer, audit_frame, audit_checkpoint, audit_record, audit_pruned";
 
@@ -34,6 +36,7 @@ impl Right {
             Self::WriteTables => vec![
                 format!("GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}"),
                 format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {PASSING} TO {role}"),
+                format!("GRANT SELECT, UPDATE ON {COUNTED} TO {role}"),
             ],
             Self::AppendTrail => {
                 vec![format!("GRANT EXECUTE ON FUNCTION audit_append(text, bytea, bytea[], jsonb) TO {role}")]

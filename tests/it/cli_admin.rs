@@ -1,4 +1,4 @@
-//! `chaperone assign`, `restrict` and `ticket`, as an administrator types them against a running demo.
+//! `chaperone assign`, `restrict`, `consent`, `user` and `ticket`, as an administrator types them against a running demo.
 
 use serde_json::Value as Json;
 
@@ -131,6 +131,31 @@ fn a_ticket_is_opened_widened_released_resolved_and_reopened_from_a_shell() {
     assert!(listed.stdout.contains("2 records"), "{}{}", listed.stdout, listed.stderr);
     assert_eq!(desk.told("adm", &["ticket", "show", id])["state"], "open");
     assert_eq!(desk.events(), ["adm opened", "adm scoped", "adm released", "adm resolved", "adm reopened"]);
+}
+
+#[test]
+fn a_consent_is_entered_listed_and_revoked_from_a_shell() {
+    let desk = Desk::open();
+    let sign = ["consent", "sign", "C2", "part2_tpo", "T1", "bil", "--purposes", "HPAYMT", "--fields", "clin.sud"];
+    let made = desk.told("pri", &[&sign[..], &["--by", "C2"]].concat());
+    assert_eq!((made["state"].as_str(), made["entered_by"].as_str()), (Some("in_force"), Some("pri")));
+    let id = made["consent_id"].as_str().unwrap();
+    let listed = desk.ran("pri", &["consent", "list", "--client", "C2", "--state", "in_force"]);
+    assert!(listed.stdout.lines().any(|line| line.starts_with(id)), "{}{}", listed.stdout, listed.stderr);
+    let shown = desk.ran("pri", &["consent", "show", id]);
+    assert!(shown.stdout.contains("\nexpires_at     until it is revoked\n"), "{}{}", shown.stdout, shown.stderr);
+    let revoked = desk.told("pri", &["consent", "revoke", id]);
+    assert_eq!((revoked["state"].as_str(), revoked["revoked_by"].as_str()), (Some("revoked"), Some("pri")));
+    desk.ran("pri", &["consent", "revoke", id]).says(1, &["409"]);
+    desk.ran("ana", &["consent", "revoke", "CS1"]).says(1, &["403"]);
+    let endless = ["consent", "sign", "C2", "hipaa_508", "T1", "bil", "--purposes", "HPAYMT", "--fields", "clin.note"];
+    desk.ran("pri", &[&endless[..], &["--by", "C2"]].concat()).says(1, &["400", "expires_at"]);
+
+    // Who is active is the application's in a demo, and it is said to be.
+    desk.ran("sid", &["user", "suspend", "ana"]).says(1, &["409", "the application keeps who is active"]);
+    let none = desk.ran("sid", &["user", "suspensions", "ana"]);
+    assert!(none.code == Some(0) && none.stderr.contains("no suspension is kept here"), "{}", none.stderr);
+    assert_eq!(desk.events(), ["pri signed", "pri revoked", "pri refused", "sid refused"]);
 }
 
 #[test]

@@ -6,10 +6,13 @@ use chaperone::{
     clock::SystemClock,
     domain::mapping::Source,
     entities::{Facts, FactsOptions, Problem},
+    store::{Part, Store, StoreOptions},
 };
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use crate::{
     helpers::{
+        authorizer::shipped,
         mapping::{clinic, columns, named, query, relation},
         world::World,
     },
@@ -141,4 +144,28 @@ fn a_url_that_no_database_understands_is_refused_without_repeating_it() {
         assert!(words.contains("app") || words.contains("App"));
         assert!(!words.contains("s3cret"), "{words}");
     }
+}
+
+/// The store's tables have an index for each question of the shipped mapping: no decision reads all rows of a table.
+#[tokio::test]
+async fn no_question_of_the_shipped_mapping_reads_a_whole_table_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let mut connection = SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    let store = Store::open(&url, StoreOptions::default()).unwrap();
+    store.install(&[Part::Tables], jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    let bundle = shipped().current().unwrap();
+    let relations = bundle.mapping.entities.values().flat_map(|entity| entity.relations.values());
+    let mut asked = 0;
+    for relation in relations.filter(|relation| relation.source == Source::Store) {
+        let sql = format!("EXPLAIN QUERY PLAN {}", relation.query.sqlite);
+        let plan = sqlx::query(sqlx::AssertSqlSafe(sql)).bind("X").fetch_all(&mut connection).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|step| step.get("detail")).collect();
+        // `json_each` and its like are scanned: they hold what one row says.
+        let is_of_a_row = |step: &String| step.contains("VIRTUAL TABLE");
+        let scanned: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN") && !is_of_a_row(step)).collect();
+        assert!(scanned.is_empty(), "{}\n{steps:#?}", relation.query.sqlite);
+        asked += 1;
+    }
+    assert!(asked > 10, "{asked} relations");
 }

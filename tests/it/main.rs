@@ -44,6 +44,8 @@ mod rederive;
 mod reload;
 mod rights;
 mod shipped;
+mod sidecars;
+mod standing;
 mod verifiers;
 mod wire;
 mod withheld;

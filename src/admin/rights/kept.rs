@@ -254,7 +254,7 @@ async fn twin<K: Kept>(row: &K, transaction: &mut Transaction, now: Timestamp) -
     Ok(None)
 }
 
-fn told<K: Kept>(event: &'static str, before: Json, row: &K, now: Timestamp) -> Told<View<K>> {
+pub(super) fn told<K: Kept>(event: &'static str, before: Json, row: &K, now: Timestamp) -> Told<View<K>> {
     let about = About { tenant: Some(row.tenant().clone()), client: row.client().cloned(), ..About::default() };
     let after = row.told();
     let detail = Map::from_iter([("thing".to_owned(), Json::from(K::WHAT))]);

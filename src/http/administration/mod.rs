@@ -11,6 +11,7 @@ mod query;
 mod restrictions;
 mod reviews;
 mod tickets;
+mod users;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use crate::admin::{Actor, Admin, Once, Version, page::Page};
 pub(super) use self::{
     assignments::{CODES_MAX, REASON_CHARS_MAX},
     person::actor,
+    users::STANDINGS,
 };
 
 /// The things that are administered here.
@@ -43,6 +45,7 @@ pub(super) enum Thing {
     Restrictions,
     Reviews,
     Tickets,
+    Users,
 }
 
 /// A path that means something: the thing, which one of them, and what to do with it.
@@ -57,10 +60,10 @@ pub(super) struct Path {
     pub(super) methods: &'static str,
 }
 
-use Thing::{Assignments, Consents, Grants, Restrictions, Reviews, Tickets};
+use Thing::{Assignments, Consents, Grants, Restrictions, Reviews, Tickets, Users};
 
 /// Every path and its methods: what is not here does not exist.
-pub(super) const ROUTES: [(Thing, &str, &str); 29] = [
+pub(super) const ROUTES: [(Thing, &str, &str); 30] = [
     (Assignments, "/admin/v1/assignments", "GET, POST"),
     (Assignments, "/admin/v1/assignments/{id}", "GET"),
     (Assignments, "/admin/v1/assignments/{id}/window", "POST"),
@@ -90,6 +93,7 @@ pub(super) const ROUTES: [(Thing, &str, &str); 29] = [
     (Tickets, "/admin/v1/tickets/{id}/release", "POST"),
     (Tickets, "/admin/v1/tickets/{id}/resolve", "POST"),
     (Tickets, "/admin/v1/tickets/{id}/reopen", "POST"),
+    (Users, "/admin/v1/users/{id}/standing", "GET, POST"),
 ];
 
 /// One call of an administrator.
@@ -121,6 +125,7 @@ pub(super) async fn answer(admin: Arc<Admin>, errand: Errand, limits: Arc<Limits
         Tickets => tickets::answer(&admin, &errand, &limits).await,
         Grants => grants::answer(&admin, &errand, &limits).await,
         Reviews => reviews::answer(&admin, &errand, &limits).await,
+        Users => users::answer(&admin, &errand, &limits).await,
     }
 }
 

@@ -182,6 +182,11 @@ pub(super) async fn read_body(
     limits: &Limits,
 ) -> Result<Bytes, ApiError> {
     check_content(headers)?;
+    read_bytes(body, bytes_max, limits).await
+}
+
+/// The same, whatever it is.
+pub(super) async fn read_bytes(body: &mut Incoming, bytes_max: usize, limits: &Limits) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::new(Code::TooLarge, format!("the body is longer than {bytes_max} bytes"));
     if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
         return Err(too_large());

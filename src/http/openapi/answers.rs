@@ -190,9 +190,25 @@ fn rights() -> Vec<(&'static str, Shape)> {
         ("Restrictions", listed("Restriction")),
         ("Consent", row("consent_id", consent)),
         ("Consents", listed("Consent")),
+        ("Suspension", suspension()),
+        ("Suspensions", listed("Suspension")),
         ("Ticket", ticket()),
         ("Tickets", listed("Ticket")),
     ]
+}
+
+fn suspension() -> Shape {
+    let suspension = [
+        need("user", text()),
+        need("suspended_by", text()),
+        need("from", instant()),
+        need("to", instant_or_null()),
+        may("reason", text()),
+        may("ended_at", instant()),
+        may("ended_by", text()),
+        may("end_reason", text()),
+    ];
+    row("suspension_id", suspension)
 }
 
 fn ticket() -> Shape {
@@ -220,6 +236,21 @@ fn ticket() -> Shape {
     row("ticket_id", ticket)
 }
 
+/// Of one sidecar: its sources. Of all: who has confirmed.
+fn barrier() -> Shape {
+    let named =
+        || [need("sidecar", text()), need("process", text()), need("host", text()), may("last_seen", instant())];
+    let unconfirmed = named().into_iter().chain([need("why", text())]);
+    open([
+        need("barrier", text()),
+        may("sources", anything()),
+        may("in_force", flag()),
+        may("confirmed", list(open(named()))),
+        may("unconfirmed", list(open(unconfirmed))),
+        may("gone", list(open(named()))),
+    ])
+}
+
 fn operators() -> Vec<(&'static str, Shape)> {
     let record = open([need("writer", text()), need("record", anything())]);
     let records = [
@@ -229,10 +260,5 @@ fn operators() -> Vec<(&'static str, Shape)> {
         may("missing_upto", text()),
         may("whole_from", instant()),
     ];
-    vec![
-        ("Document", anything()),
-        ("Status", anything()),
-        ("Barrier", open([need("barrier", text()), need("sources", anything())])),
-        ("Records", open(records)),
-    ]
+    vec![("Document", anything()), ("Status", anything()), ("Barrier", barrier()), ("Records", open(records))]
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     http::{
         Limits,
-        administration::{CODES_MAX, GROUPS_MAX, REASON_CHARS_MAX},
+        administration::{CODES_MAX, GROUPS_MAX, REASON_CHARS_MAX, STANDINGS},
         grants::{FIELDS_MAX, NAME_CHARS_MAX},
     },
 };
@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<(&'static str, Shape)> {
     let mut all = questions();
     all.extend(grants());
     all.extend(rights());
+    all.push(("SetStanding", standing()));
     all
 }
 
@@ -68,6 +69,7 @@ fn questions() -> Vec<(&'static str, Shape)> {
             ]),
         ),
         ("Nothing", closed([])),
+        ("AskBarrier", closed([may("scope", one_of(["this", "all"]))])),
         // Whatever else it says: nobody is kept from giving access back.
         ("End", anything()),
     ]
@@ -172,4 +174,13 @@ fn rights() -> Vec<(&'static str, Shape)> {
         ("ScopedRecord", closed(scoped)),
         ("NamedRecord", closed(record())),
     ]
+}
+
+fn standing() -> Shape {
+    closed([
+        need("standing", one_of(STANDINGS)),
+        may("from", instant()),
+        may("to", instant()),
+        may("reason", prose(REASON_CHARS_MAX)),
+    ])
 }

@@ -173,6 +173,9 @@ fn administrators() -> Vec<Operation> {
             .asks("NamedRecord"),
         change("/admin/v1/tickets/{id}/resolve", "Closes it at once", "Ticket").may_ask("Nothing"),
         change("/admin/v1/tickets/{id}/reopen", "Opens it again", "Ticket").may_ask("Nothing"),
+        list("/admin/v1/users/{id}/standing", "Lists the suspensions of a person", "Suspensions"),
+        change("/admin/v1/users/{id}/standing", "Suspends a person, or reinstates them", "Suspension")
+            .asks("SetStanding"),
         list("/admin/v1/grants", "Lists the grants, newest first", "Grants")
             .with([("user", text()), ("client", text())]),
         read("/admin/v1/grants/{id}", "Shows a grant", "Grant"),
@@ -204,7 +207,13 @@ fn operators() -> Vec<Operation> {
     let export = get(Administrators, "/admin/v1/audit/export", "Exports records, in pieces", "");
     vec![
         get(Operators, "/admin/v1/status", "Says how the sidecar is", "Status"),
-        post(Operators, "/admin/v1/barrier", "Waits until a revocation is in force here", "Barrier"),
+        post(
+            Operators,
+            "/admin/v1/barrier",
+            "Waits until a revocation is in force here, or on every sidecar",
+            "Barrier",
+        )
+        .may_ask("AskBarrier"),
         get(Administrators, "/admin/v1/decisions", "Finds records of the trail", "Records").with(filters()).with(pages),
         Operation { answers: ("200", Answers::Text(&EXPORTS)), ..export }
             .with(filters())

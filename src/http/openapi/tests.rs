@@ -95,8 +95,10 @@ fn every_call_about_one_thing_is_led_to_from_an_answer_that_names_it() {
             }
         }
     }
-    let about_one: BTreeSet<_> = operations.iter().filter(|call| call.is_about_one()).map(|call| call.id()).collect();
-    assert_eq!(led_to, about_one);
+    // A person is the application's: no answer here is where their id is first read.
+    let is_of_a_person = |id: &str| id.contains("_users_id_");
+    let about_one = operations.iter().filter(|call| call.is_about_one()).map(|call| call.id());
+    assert_eq!(led_to, about_one.filter(|id| !is_of_a_person(id)).collect::<BTreeSet<_>>());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::{
 };
 
 use chaperone::audit::{self, Filter, Report, Verdict, VerifyOptions};
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 /// The longest that anything here may take.
@@ -275,6 +276,8 @@ enum Kind {
     Demo,
     /// The loopback address that is this sidecar's own.
     Serve(String),
+    /// The same, of `chaperone admin`.
+    Admin(String),
 }
 
 /// A process of the binary with its folder.
@@ -330,6 +333,22 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
         Self { folder, kind: Kind::Serve(own), child: None, _home: Some(home) }
     }
 
+    /// The same, whose administrators are said by headers.
+    pub(crate) fn asserted(self) -> Self {
+        let config = fs::read_to_string(self.config_file()).unwrap();
+        fs::write(self.config_file(), config.replace("  admin: {", "  admin: { asserted: true,")).unwrap();
+        self
+    }
+
+    /// That, as `chaperone admin`.
+    pub(crate) fn administering(self) -> Self {
+        let mut admin = self.asserted();
+        if let Kind::Serve(own) = &admin.kind {
+            admin.kind = Kind::Admin(own.clone());
+        }
+        admin
+    }
+
     pub(crate) fn started(mut self) -> Self {
         self.start();
         self
@@ -359,6 +378,7 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
                 .args(["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--dir"])
                 .arg(&self.folder),
             Kind::Serve(_) => command.args(["serve", "--config"]).arg(self.config_file()),
+            Kind::Admin(_) => command.args(["admin", "--config"]).arg(self.config_file()),
         };
         command
     }
@@ -375,7 +395,7 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
         let mut child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
         let own = match &self.kind {
             Kind::Demo => None,
-            Kind::Serve(own) => Some(own.clone()),
+            Kind::Serve(own) | Kind::Admin(own) => Some(own.clone()),
         };
         wait_for("the sidecar answers", || {
             let ended = child.try_wait().unwrap();
@@ -408,7 +428,7 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
                     admin_token: read("admin-token"),
                 }
             }
-            Kind::Serve(own) => Doors {
+            Kind::Serve(own) | Kind::Admin(own) => Doors {
                 tcp: format!("{own}:8380"),
                 admin: format!("{own}:8381"),
                 health: format!("{own}:8382"),
@@ -428,8 +448,12 @@ audit: {{ dir: "{dir}/audit", accept_ephemeral: true }}
 
     /// SIGTERM; the process is still there, and may still be answering.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// SIGTERM, and the exit code.

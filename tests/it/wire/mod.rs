@@ -262,6 +262,7 @@ fn admin(authorizing: &Authorizing) -> AdminApi {
         tasks: TaskTracker::new(),
         status: Arc::new(|| json!({"policies":{"revision":"sha256:aa"}})),
         barrier: Arc::new(|| Box::pin(async { Ok(json!({})) })),
+        barrier_everywhere: Arc::new(|| Box::pin(async { Ok(json!({"barrier":"not_reached","in_force":false})) })),
         admin: authorizing.admin(None),
         is_asserted: true,
         limits: Arc::new(Limits::default()),
@@ -279,6 +280,17 @@ async fn the_admin_listener_knows_its_own_token_alone() -> Result<()> {
     assert_eq!((status.status, status.json()), (200, json!({"policies":{"revision":"sha256:aa"}})));
     let barrier = ask(address, "POST /admin/v1/barrier", &with("admin"), "{}").await?;
     assert_eq!((barrier.status, barrier.body.as_str()), (200, r#"{"barrier":"reached","sources":{}}"#));
+    for (body, status, told) in [
+        ("", 200, "/sources"),
+        (r#"{"scope":"this"}"#, 200, "/sources"),
+        (r#"{"scope":"all"}"#, 200, "/in_force"),
+        (r#"{"scope":"here"}"#, 400, "/path"),
+        (r#"{"scop":"all"}"#, 400, "/path"),
+        ("all", 400, "/path"),
+    ] {
+        let barrier = ask(address, "POST /admin/v1/barrier", &with("admin"), body).await?;
+        assert!(barrier.status == status && barrier.json().pointer(told).is_some(), "{body}: {}", barrier.body);
+    }
     assert_eq!(ask(address, "GET /admin/v1/status", &with("right"), "").await?.status, 401);
     assert_eq!(ask(address, "GET /admin/v1/barrier", &with("admin"), "").await?.status, 405);
     assert_eq!(ask(address, "POST /admin/v1/unknown", "", "").await?.status, 401);

@@ -27,7 +27,7 @@ const RECORD: &str = r#"{"resource_type":"Note","resource_id":"N1"}"#;
 
 /// An operation of the document, a path that it fits, a body that it takes, who may, and what they are told. Each is of T1;
 /// they are asked in this order, so that one may be refused for what another did before.
-const ROUTES: [(&str, &str, &str, &str, u16); 35] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
     ("GET /admin/v1/assignments", "", "", "sid", 200),
     ("POST /admin/v1/assignments", "", r#"{"client":"C4","user":"ana"}"#, "sid", 201),
     ("GET /admin/v1/assignments/{id}", "A1", "", "sid", 200),
@@ -50,6 +50,8 @@ const ROUTES: [(&str, &str, &str, &str, u16); 35] = [
     ("POST /admin/v1/tickets/{id}/release", "TK1", RECORD, "adm", 200),
     ("POST /admin/v1/tickets/{id}/resolve", "TK1", "{}", "adm", 200),
     ("POST /admin/v1/tickets/{id}/reopen", "TK1", "{}", "adm", 200),
+    ("GET /admin/v1/users/{id}/standing", "ana", "", "sid", 200),
+    ("POST /admin/v1/users/{id}/standing", "ana", r#"{"standing":"suspended"}"#, "sid", 409),
     ("GET /admin/v1/grants", "", "", "pri", 200),
     ("GET /admin/v1/grants/{id}", "BG1", "", "pri", 200),
     ("POST /admin/v1/grants/{id}/approve", "BG1", "{}", "sid", 409),

@@ -85,11 +85,15 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     let fields = sources.fields.as_ref().map(parse_fields).transpose().map_err(sorted)?;
     let of_fields = sources.fields.as_ref().zip(fields.as_ref());
     let (parsed, schema) = beside(
-        || parse_policies(&sources.policies),
+        || {
+            let parsed = parse_policies(&sources.policies);
+            let bodies = plan::Bodies::of(&parsed.0);
+            (parsed, bodies)
+        },
         || build_schema(&sources.schema, of_fields, Classes::NamedIn(&sources.policies)),
     )?;
     let schema = schema.map_err(sorted)?;
-    let (set, policies, mut problems) = parsed;
+    let ((set, policies, mut problems), bodies) = parsed;
     let reasons: Reasons = match &sources.reasons {
         Some(file) => yaml::parse(file)?,
         None => Reasons::default(),
@@ -115,7 +119,8 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     }
     problems.extend(schema.warnings.iter().cloned());
     let warnings = warnings_or_errors(problems)?;
-    let parts = Parts { sources, schema, set, policies, fields, reasons, mapping };
+    let bodies = bodies.map_err(|error| Problems(vec![Problem::error(error.to_string())]))?;
+    let parts = Parts { sources, schema, set, bodies, policies, fields, reasons, mapping };
     let bundle = assemble(parts).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
     Ok((bundle, Problems(warnings)))
 }
@@ -148,6 +153,7 @@ struct Parts<'a> {
     sources: &'a Sources,
     schema: BuiltSchema,
     set: PolicySet,
+    bodies: plan::Bodies,
     policies: BTreeMap<Arc<str>, PolicyMeta>,
     fields: FieldsFile,
     reasons: Reasons,
@@ -163,7 +169,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         reasons: &parts.reasons,
         taxonomy: &parts.fields.taxonomy,
     };
-    let plans = plan::plans(&parts.set, known).map_err(|error| error.to_string())?;
+    let plans = plan::plans(&parts.set, parts.bodies, known);
     let index = PolicyIndex::build(&parts.set, &actions).map_err(|error| error.to_string())?;
     let clauses = Clauses::of(&parts.set, &actions);
     let probes = Probes::of(&parts.set);

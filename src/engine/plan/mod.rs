@@ -9,7 +9,7 @@ mod reach;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -50,15 +50,32 @@ pub struct Known<'a> {
 /// The plans of a bundle, by environment; alike ones are one.
 pub type Plans = BTreeMap<Environment, Arc<SlicePlan>>;
 
+/// What the policies say, in Cedar's JSON form: known before the schema is.
+#[derive(Debug)]
+pub struct Bodies(HashMap<PolicyId, Vec<Json>>);
+
+impl Bodies {
+    /// Takes the policies apart.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] if Cedar cannot write a policy as JSON, which a parsed one does not cause.
+    pub fn of(policies: &PolicySet) -> Result<Self, PlanError> {
+        // What is reached does not depend on which clause reaches it.
+        let bodies = policies.policies().map(|policy| Ok((policy.id().clone(), bodies(&without_text(policy))?)));
+        bodies.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// The slice plan of every request environment of the schema.
-///
-/// # Errors
-///
-/// [`PlanError`] if Cedar cannot write a policy as JSON, which a parsed one does not cause.
-pub fn plans(policies: &PolicySet, known: Known<'_>) -> Result<Plans, PlanError> {
+pub fn plans(policies: &PolicySet, bodies: Bodies, known: Known<'_>) -> Plans {
     let members = Members::of(known.actions);
-    let parts = policies.policies().map(|policy| Part::of(policy, known.reasons, &members));
-    let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
+    let Bodies(mut bodies) = bodies;
+    let mut part = |policy: &Policy| {
+        let bodies = bodies.remove(policy.id()).unwrap_or_default();
+        Part::of(policy, bodies, known.reasons, &members)
+    };
+    let parts: Vec<Part> = policies.policies().map(&mut part).collect();
     let mut names: BTreeMap<&EntityTypeName, Arc<str>> = BTreeMap::new();
     let mut pairs: BTreeMap<(&EntityTypeName, &EntityTypeName), SameKinds<'_>> = BTreeMap::new();
     let mut plans = Plans::new();
@@ -75,7 +92,7 @@ pub fn plans(policies: &PolicySet, known: Known<'_>) -> Result<Plans, PlanError>
         let plan = of_types.plan(number);
         plans.insert(environment, plan);
     }
-    Ok(plans)
+    plans
 }
 
 /// What environments share that have the same types of principal and resource.
@@ -185,9 +202,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(policy: &Policy, reasons: &Reasons, members: &Members<'_>) -> Result<Self, PlanError> {
-        // What is reached does not depend on which clause reaches it.
-        let bodies = bodies(&without_text(policy))?;
+    fn of(policy: &Policy, bodies: Vec<Json>, reasons: &Reasons, members: &Members<'_>) -> Self {
         let otherwise = annotation(policy, "otherwise").filter(|_| policy.effect() == Effect::Permit);
         let codes = otherwise.unwrap_or_default().split_whitespace().map(Reason::from);
         let refinements = codes.filter_map(|code| reasons.refine.get(&code));
@@ -196,12 +211,12 @@ impl Part {
             active.chain(refinement.lapsed.keys().cloned()).collect::<Vec<_>>()
         };
         let scope = Scope::of(policy);
-        Ok(Self {
+        Self {
             actions: scope.fitting_actions(members),
             scope,
             bodies,
             lapsed_kinds: refinements.flat_map(kinds).collect(),
-        })
+        }
     }
 }
 

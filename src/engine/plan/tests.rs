@@ -53,7 +53,7 @@ impl Shipped {
     fn plans(&self, policies: &str) -> Plans {
         let policies: PolicySet = policies.parse().unwrap_or_else(|error| panic!("{policies}: {error}"));
         let Self { actions, types, mapping, reasons, taxonomy } = self;
-        plans(&policies, Known { actions, types, mapping, reasons, taxonomy }).unwrap()
+        plans(&policies, Bodies::of(&policies).unwrap(), Known { actions, types, mapping, reasons, taxonomy })
     }
 
     fn plan(&self, policies: &str, resource: &str) -> SlicePlan {

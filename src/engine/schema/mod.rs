@@ -96,11 +96,12 @@ pub fn build_schema(
         vec![problem.in_file(&file.path)]
     };
     let [one, other] = made.halves();
-    let read = |text: &str| SchemaFragment::from_cedarschema_str(text).map(|(fragment, _)| fragment);
+    let read = |text: &str| {
+        let read = SchemaFragment::from_cedarschema_str(text).map_err(|error| of_fields(&error));
+        read.map(|(fragment, _)| fragment)
+    };
     let (other, one) = beside(|| read(&other), || read(&one)).map_err(|problems| problems.0)?;
-    let one = one.map_err(|error| of_fields(&error))?;
-    let other = other.map_err(|error| of_fields(&error))?;
-    let schema = Schema::from_schema_fragments([written.clone(), one, other]).map_err(|error| of_fields(&error))?;
+    let schema = Schema::from_schema_fragments([written.clone(), one?, other?]).map_err(|error| of_fields(&error))?;
     let text = joined(base, &namespace, &format!("\n// Made from {}.\n\n", file.name), &made.text());
     let names = made.asked.iter().map(String::as_str);
     let shape = SchemaShape::with_actions(written.clone(), namespace.trim_end_matches("::"), &fields.context, names);

@@ -6,12 +6,18 @@
 -- a frame that is held ends, the trail itself says that this pruning was begun, something goes on behind it, and nothing
 -- of it is younger than six years. A row stays in audit_pruned for each pruning; the last of a writer counts.
 
+-- Of an encrypted record nothing says how old it is but when it came. What was there before this came today.
+ALTER TABLE audit_frame ADD COLUMN arrived timestamptz NOT NULL DEFAULT now();
+
 CREATE TABLE audit_pruned (
   writer text NOT NULL, frame bigint NOT NULL, seq bigint NOT NULL,   -- the last that are gone
   stub text NOT NULL,                                                 -- as <writer>.pruned in a folder
   begun_writer text NOT NULL, begun_seq bigint NOT NULL,              -- the record that says so
   pruned timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (writer, frame));
+
+-- Whether a legal hold came while a pruning is under way is asked before each part.
+CREATE INDEX audit_record_hold ON audit_record (arrival) WHERE action = 'audit:hold';
 
 -- A stub is a claim: who makes it is asked what a folder's would be asked before it deletes anything.
 CREATE FUNCTION audit_may_prune() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -56,8 +62,11 @@ BEGIN
   END IF;
 
   SELECT * INTO begun FROM audit_record WHERE writer = NEW.begun_writer AND seq = NEW.begun_seq;
-  -- Of an encrypted trail the index says only that the record is there.
-  IF NOT FOUND OR begun.line IS NOT NULL AND NOT coalesce(
+  -- Of an encrypted trail the index says only that the record is there, and that it came after all that is to go.
+  IF NOT FOUND OR NEW.begun_writer = NEW.writer AND NEW.begun_seq <= NEW.seq
+     OR begun.line IS NULL AND begun.arrival <= (SELECT max(gone.arrival) FROM audit_record AS gone
+                                                 WHERE gone.writer = NEW.writer AND gone.seq <= NEW.seq)
+     OR begun.line IS NOT NULL AND NOT coalesce(
        begun.kind = 'admin' AND begun.action = 'audit:prune'
        AND begun.line::jsonb #>> '{detail,event}' = 'store_prune_begun'
        AND begun.line::jsonb #> '{detail,writers}'
@@ -65,9 +74,18 @@ BEGIN
     RAISE EXCEPTION 'no record that is held says that this pruning was begun' USING ERRCODE = 'CH005';
   END IF;
 
+  -- The plan did not know of it.
+  IF EXISTS (SELECT FROM audit_record AS hold WHERE hold.action = 'audit:hold' AND hold.arrival > begun.arrival) THEN
+    RAISE EXCEPTION 'a legal hold was placed or lifted since this pruning was begun' USING ERRCODE = 'CH007';
+  END IF;
+
   IF (said ->> 'to')::timestamptz > now() - interval '6 years'
      OR EXISTS (SELECT FROM audit_record AS young WHERE young.writer = NEW.writer AND young.seq <= NEW.seq
-                AND young.line IS NOT NULL AND young.at > now() - interval '6 years') THEN
+                AND young.line IS NOT NULL AND young.at > now() - interval '6 years')
+     OR EXISTS (SELECT FROM audit_record AS sealed WHERE sealed.writer = NEW.writer AND sealed.seq <= NEW.seq
+                AND sealed.line IS NULL)
+        AND EXISTS (SELECT FROM audit_frame AS young WHERE young.writer = NEW.writer AND young.frame <= NEW.frame
+                    AND young.arrived > now() - interval '6 years') THEN
     RAISE EXCEPTION 'a record of it is younger than six years' USING ERRCODE = 'CH006';
   END IF;
   NEW.pruned := now();
@@ -94,6 +112,7 @@ ALTER TABLE audit_pruned ENABLE ALWAYS TRIGGER audit_may_prune, ENABLE ALWAYS TR
 -- Keeps a stub and lets go what it stands for, in one transaction: all of it, or nothing. The same stub again (an answer
 -- was lost) changes nothing. Returns how many frames and records went.
 --   CH001 gap   CH002 fork   CH003 no stub   CH005 not recorded as begun   CH006 younger than six years
+--   CH007 a hold came meanwhile
 CREATE FUNCTION audit_prune(p_writer text, p_frame bigint, p_seq bigint, p_stub text, p_begun_writer text, p_begun_seq bigint,
   OUT gone_frames bigint, OUT gone_records bigint)
 LANGUAGE plpgsql SECURITY DEFINER AS $$

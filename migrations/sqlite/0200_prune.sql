@@ -10,6 +10,9 @@ CREATE TABLE audit_pruned (
   pruned text NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
   PRIMARY KEY (writer, frame));
 
+-- Whether a legal hold came while a pruning is under way is asked before each part.
+CREATE INDEX audit_record_hold ON audit_record (writer, seq) WHERE action = 'audit:hold';
+
 CREATE TRIGGER audit_may_prune BEFORE INSERT ON audit_pruned
 WHEN NOT EXISTS (SELECT 1 FROM audit_frame AS last WHERE last.writer = NEW.writer AND last.frame = NEW.frame
                  AND last.first_seq + last.count - 1 = NEW.seq)

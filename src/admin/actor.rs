@@ -96,11 +96,13 @@ impl Admin {
         Ok(Permitted { actor, action, resource: Some(plea.resource), evaluation: Some(evaluation) })
     }
 
-    /// Whether the policies find `plea` true of the facts, bars aside. Told to the record of a change, and to nobody else.
-    pub(super) async fn finds(&self, actor: &Actor, plea: &Plea) -> bool {
-        match request(actor, plea) {
-            Some(request) => self.rooms.authorizer.finds(&request).await,
-            None => false,
+    /// Which of `pleas` about one record the policies find true of the facts, bars aside. Told to the record of a change, and
+    /// to nobody else.
+    pub(super) async fn finds(&self, actor: &Actor, pleas: &[Plea]) -> Vec<bool> {
+        let requests: Option<Vec<Request>> = pleas.iter().map(|plea| request(actor, plea)).collect();
+        match requests {
+            Some(requests) => self.rooms.authorizer.finds(&requests).await,
+            None => vec![false; pleas.len()],
         }
     }
 

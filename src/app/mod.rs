@@ -153,15 +153,17 @@ async fn answer(
     mut watch: lifecycle::Watch,
 ) -> Result<(), AppError> {
     watch.listen()?;
-    sidecars::appear(house).await;
+    let is_noted = sidecars::appear(house).await;
     let listening = doors::open(house, demo_clock).await?;
     bundles::watch(house)?;
-    facts::follow(house)?;
+    if is_noted {
+        facts::follow(house)?;
+    }
     facts::watch(house);
     watch_trail(house);
     store::watch(house);
     changes::watch(house);
-    sidecars::watch(house);
+    sidecars::watch(house, is_noted);
     notify::watch(house)?;
     on_listening(&listening)?;
     shipping::start(house)?;

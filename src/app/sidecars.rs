@@ -7,6 +7,8 @@ use serde_json::{Value as Json, json};
 use super::{AppError, House, Process};
 use crate::{admin::sidecars::Sidecar, audit::Trail, config::Config, telemetry::Chain};
 
+/// What `/readyz?verbose` calls it, where it is not noted.
+const COMPONENT: &str = "sidecars";
 /// How soon a barrier is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The same while the store is away or lacks its tables: it is not to be filled with errors.
@@ -31,23 +33,39 @@ pub(super) fn own(process: Process, config: &Config, trail: &Trail) -> Sidecar {
     }
 }
 
-/// Notes it before anybody can be answered. Where the store is away it is noted later, and allows nothing by its rows till then.
-pub(super) async fn appear(house: &House) {
+/// Notes it before anybody can be answered; says whether that was done. Where the store is away, or refuses, it is noted
+/// later, and until then no feed is followed: every fact is read for each question, so that nothing kept can allow what a
+/// barrier has called revoked.
+pub(super) async fn appear(house: &House) -> bool {
     if house.store.is_none() {
-        return;
+        return true;
     }
     let noting = house.admin.appear(&house.sidecar, &house.config.audit.dir);
     match tokio::time::timeout(STORE_WAIT, noting).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "barriers over all sidecars do not know this one yet"),
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(error = %Chain(&error), "barriers over all sidecars do not know this one yet");
+            tell_unnoted(house, &Chain(&error).to_string());
+            false
+        }
         Err(_elapsed) => {
-            tracing::warn!("the store does not answer: barriers over all sidecars do not know this one yet")
+            tracing::warn!("the store does not answer: barriers over all sidecars do not know this one yet");
+            tell_unnoted(house, "the store does not answer");
+            false
         }
     }
 }
 
-/// Looks for barriers until nothing is answered any more: what is in flight is still waited for.
-pub(super) fn watch(house: &Arc<House>) {
+fn tell_unnoted(house: &House, why: &str) {
+    house.lifecycle.readiness.degraded(
+        COMPONENT,
+        format!("this process is not noted in the store, so every fact is read for each question: {why}"),
+    );
+}
+
+/// Looks for barriers until nothing is answered any more: what is in flight is still waited for. Follows the feeds once it
+/// is noted, where it was not.
+pub(super) fn watch(house: &Arc<House>, mut is_noted: bool) {
     if house.store.is_none() {
         return;
     }
@@ -66,10 +84,21 @@ pub(super) fn watch(house: &Arc<House>) {
             };
             let mut rest = LOOK_EVERY;
             match looked {
-                Ok(()) if is_beat_due => beat_at = now + BEAT_EVERY,
-                Ok(()) => {}
+                Ok(()) => {
+                    if is_beat_due {
+                        beat_at = now + BEAT_EVERY;
+                    }
+                    if !is_noted {
+                        is_noted = true;
+                        house.lifecycle.readiness.ready(COMPONENT, "noted in the store");
+                        super::facts::follow(&house)?;
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(error = %Chain(&error), "barriers over all sidecars wait for the store");
+                    if !is_noted {
+                        tell_unnoted(&house, &Chain(&error).to_string());
+                    }
                     rest = LOOK_EVERY_IN_VAIN;
                 }
             }

@@ -154,15 +154,19 @@ impl Authorizer {
         Ok((self.released(request, recorded, CacheUse::Miss, started), Hold::default()))
     }
 
-    /// Whether a policy permits what `request` asks, bars aside, on the facts as they are read now. For changes that want to
-    /// know the facts around them; no answer, so that nothing is recorded. Facts that cannot be read permit nothing.
-    pub async fn finds(&self, request: &Request) -> bool {
+    /// Which of `requests`, all of one person about one record, a policy permits, bars aside, on the facts as they are read
+    /// now. For changes that want to know the facts around them; no answer, so that nothing is recorded. Facts that cannot
+    /// be read permit nothing.
+    pub async fn finds(&self, requests: &[Request]) -> Vec<bool> {
         let now = self.clock.now();
-        let Some(bundle) = self.live.current() else { return false };
-        let Ok(question) = bundle.question(request) else { return false };
-        let asking = asking(&question, now);
-        let gathered = self.facts.gathered(&bundle.mapping, &bundle.plan(&question), &asking, Trust::Feed).await;
-        gathered.is_ok_and(|gathered| bundle.finds(&question, &gathered.slice, now))
+        let none = || vec![false; requests.len()];
+        let Some(bundle) = self.live.current() else { return none() };
+        let questions: Result<Vec<Question>, _> = requests.iter().map(|request| bundle.question(request)).collect();
+        let Ok(questions) = questions else { return none() };
+        let Some(first) = questions.first() else { return none() };
+        let plan = bundle.plan_of_all(&questions);
+        let gathered = self.facts.gathered(&bundle.mapping, &plan, &asking(first, now), Trust::Feed).await;
+        gathered.map_or_else(|_unread| none(), |gathered| bundle.finds(&questions, &gathered.slice, now))
     }
 
     /// What would be said to `request`. For changes that want to know whether a thing they name is there and whose it is;

@@ -78,7 +78,7 @@ pub(super) struct PersonArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct StateArgs {
     /// Only while it has this `version`, as it was printed
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(long, value_name = "VERSION", value_parser = version, allow_hyphen_values = true)]
     if_match: Option<String>,
 }
 

@@ -16,3 +16,13 @@ pub(super) fn overlap(
         |from: Option<Timestamp>, end: Option<Timestamp>| from.zip(end).is_none_or(|(from, end)| from < end);
     begins_before(from, other_to) && begins_before(other_from, to)
 }
+
+/// Whether the first window holds all of the second; `None` is without a start, or without an end.
+pub(super) fn covers(
+    (from, to): (Option<Timestamp>, Option<Timestamp>),
+    (other_from, other_to): (Option<Timestamp>, Option<Timestamp>),
+) -> bool {
+    let begins_first = from.is_none_or(|from| other_from.is_some_and(|other| from <= other));
+    let ends_last = to.is_none_or(|to| other_to.is_some_and(|other| other <= to));
+    begins_first && ends_last
+}

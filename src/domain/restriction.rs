@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::not_now::{NotNow, overlap};
+use super::not_now::{NotNow, covers};
 
 /// One row. Words of a fixed list are kept as they are stored; [`KINDS`], [`TARGETS`] and [`ENDINGS`] are the lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ impl Restriction {
         }
     }
 
-    /// Whether `other` bars the same over again at some instant, or would once it is agreed to: the end of one would lift
-    /// nothing.
+    /// Whether `other` bars all that this one would, or will once it is agreed to: this one would add nothing. One that bars
+    /// for longer is none: a restriction's window is never moved, so to refuse it would mean to lift the bar first.
     pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
         let counts = |of: &Self| matches!(of.standing(now), REQUESTED | "agreed" | "not_started");
         let fields = |of: &Self| of.fields.iter().cloned().collect::<BTreeSet<_>>();
@@ -90,7 +90,7 @@ impl Restriction {
             && fields(self) == fields(other)
             && counts(self)
             && counts(other)
-            && overlap((self.from, self.to), (other.from, other.to))
+            && covers((other.from, other.to), (self.from, self.to))
     }
 
     fn is_asked(&self) -> Result<(), NotNow> {
@@ -213,7 +213,8 @@ mod tests {
         let (again, apart) = ((true, true), (false, false));
         assert_eq!(other(|_| {}), again);
         assert_eq!(other(|row| row.agree(&"pri".into()).unwrap()), again);
-        assert_eq!(other(|row| row.from = "2026-04-01T00:00:00Z".parse().ok()), again);
+        // One that bars for longer adds something, and one that bars for a part of that time adds nothing.
+        assert_eq!(other(|row| row.from = "2026-04-01T00:00:00Z".parse().ok()), (false, true));
         assert_eq!(other(|row| row.decline(&"pri".into()).unwrap()), apart);
         assert_eq!(other(|row| row.status = "terminated".into()), apart);
         assert_eq!(

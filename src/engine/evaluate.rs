@@ -15,10 +15,11 @@ use super::{
     exception::Exception,
     judge::{Ask, Denied, Judge, JudgeError, Verdict},
     question::{Asked, ContextValues, Question},
+    world::World,
 };
 use crate::domain::{
     Decision, Evaluation, Fields, Loaded, Mode, Obligation, PolicyEffect, PolicyRef, Reason, Skew, Slice, Value,
-    evaluation::Subject,
+    evaluation::Subject, projection::View,
 };
 
 /// An answer is never to be reused for longer than this.
@@ -71,16 +72,31 @@ impl Bundle {
         }
     }
 
-    /// Whether a policy permits the plain action of `question`, bars aside: what a change wants to know of the facts around
-    /// it. Never an answer. Whatever goes wrong permits nothing.
-    pub fn finds(&self, question: &Question, slice: &Slice, now: Timestamp) -> bool {
-        let Asked::Plain { action, group } = &question.asked else { return false };
-        if unknown(question, slice).is_some() {
-            return false;
-        }
-        let Ok(judge) = Judge::new(self, question, slice, now, &question.context) else { return false };
-        let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
-        judge.permits_for(&ask, &question.resource).is_ok_and(|permits| !permits.is_empty())
+    /// Which of `questions`, all about one principal and one resource, a policy permits the plain action of, bars aside:
+    /// what a change wants to know of the facts around it. Never an answer. Whatever goes wrong permits nothing.
+    pub fn finds(&self, questions: &[Question], slice: &Slice, now: Timestamp) -> Vec<bool> {
+        let world = questions.split_first().and_then(|(first, others)| {
+            let view = View::new(&self.mapping, slice, now, first.said_tenant.as_deref());
+            World::made(self, first, others, &view).ok().map(|world| (first, Arc::new(world)))
+        });
+        let Some((first, world)) = world else { return vec![false; questions.len()] };
+        let is_like = |question: &Question| {
+            (&question.principal, &question.resource, &question.said_tenant)
+                == (&first.principal, &first.resource, &first.said_tenant)
+        };
+        let finds = |question: &Question| {
+            let Asked::Plain { action, group } = &question.asked else { return false };
+            if unknown(question, slice).is_some() || !is_like(question) {
+                return false;
+            }
+            let view = View::new(&self.mapping, slice, now, question.said_tenant.as_deref());
+            let world = Arc::clone(&world);
+            let judge = Judge::within(self, question, (slice, now), &question.context, (view, world));
+            let ask = Ask { verb: action.clone(), group: Some(group.clone()), asked: Some(group.clone()), plain: true };
+            let permits = judge.and_then(|judge| judge.permits_for(&ask, &question.resource));
+            permits.is_ok_and(|permits| !permits.is_empty())
+        };
+        questions.iter().map(finds).collect()
     }
 
     /// A deny given without asking any policy.

@@ -89,6 +89,17 @@ impl<'a> Judge<'a> {
     ) -> Result<Self, JudgeError> {
         let view = View::new(&bundle.mapping, slice, now, question.said_tenant.as_deref());
         let world = World::of(bundle, question, slice, &view, now)?;
+        Self::within(bundle, question, (slice, now), context, (view, world))
+    }
+
+    /// A judge in a world that was made before, for this question too.
+    pub(super) fn within(
+        bundle: &'a Bundle,
+        question: &'a Question,
+        (slice, now): (&'a Slice, Timestamp),
+        context: &ContextValues,
+        (view, world): (View<'a>, Arc<World>),
+    ) -> Result<Self, JudgeError> {
         let mut context = context.clone();
         if bundle.context_has_purpose() && !context.contains_key("purpose") {
             context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));

@@ -8,7 +8,7 @@ use std::{
 use cedar_policy::{EntityTypeName, EntityUid};
 use serde_json::Value as Json;
 
-use super::bundle::Bundle;
+use super::{bundle::Bundle, plan};
 use crate::domain::{
     EntityRef, Mode, Reason, Request, SlicePlan, Tier, Value,
     projection::{ProjectError, uid},
@@ -131,6 +131,11 @@ impl Bundle {
         // Verbs, actions and types are the bundle's own words, so there are only so many keys.
         let mut plans = self.merged_plans.0.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(plans.entry(key).or_insert(plan))
+    }
+
+    /// What must be loaded to answer each of `questions`, which are about one principal and one resource.
+    pub fn plan_of_all(&self, questions: &[Question]) -> Arc<SlicePlan> {
+        Arc::new(plan::union(questions.iter().map(|question| self.plan(question))))
     }
 
     fn entity_type(&self, entity: &EntityRef, request: &Request) -> Option<Arc<str>> {

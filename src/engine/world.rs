@@ -1,6 +1,6 @@
 //! The entities that policies are asked about: made of a slice once, and used again while the slice is.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::Entities;
 use jiff::Timestamp;
@@ -56,20 +56,33 @@ impl World {
         if let Some(world) = slice.entities.made(now, is_it).filter(|_| is_plain) {
             return Ok(world);
         }
+        let world = Arc::new(Self::made(bundle, question, &[], view)?);
+        if is_plain {
+            slice.entities.keep(now, &world);
+        }
+        Ok(world)
+    }
+
+    /// One world for `question` and others about the same principal and resource.
+    pub(super) fn made(
+        bundle: &Bundle,
+        question: &Question,
+        others: &[Question],
+        view: &View<'_>,
+    ) -> Result<Self, JudgeError> {
         let projected = view.project()?;
         let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(source))?;
-        list.extend(bundle.action_entities_for(question, &projected));
+        let actions =
+            [question].into_iter().chain(others).flat_map(|asked| bundle.action_entities_for(asked, &projected));
+        let known: BTreeMap<_, _> = actions.map(|action| (action.uid(), action)).collect();
+        list.extend(known.into_values());
         let entities = Entities::from_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
-        let world = Arc::new(Self {
+        Ok(Self {
             revision: Arc::clone(&bundle.revision),
             asked: question.asked.clone(),
             said_tenant: question.said_tenant.clone(),
             projected,
             entities,
-        });
-        if is_plain {
-            slice.entities.keep(now, &world);
-        }
-        Ok(world)
+        })
     }
 }

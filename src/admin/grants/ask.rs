@@ -85,19 +85,22 @@ impl Admin {
     /// Which facts explain a grant of this person for this client, and which ask for a look.
     async fn findings(&self, actor: &Actor, client: &str) -> Result<Findings, AdminError> {
         let bundle = self.rooms.live.current().ok_or(crate::authorize::AuthorizeError::NoBundle)?;
-        let mut findings = Findings::default();
-        for action in bundle.taxonomy.actions.keys() {
-            let (list, word) = if let Some(word) = action.strip_prefix(reviews::EXPLAINED) {
-                (&mut findings.explained, word)
-            } else if let Some(word) = action.strip_prefix(reviews::RAISED) {
-                (&mut findings.raised, word)
-            } else {
-                continue;
-            };
-            if self.finds(actor, &Plea::on(action, "Client", client)).await {
-                list.push(word.into());
-            }
-        }
+        let actions: Vec<&Arc<str>> = bundle.taxonomy.actions.keys().collect();
+        let told = |prefix: &'static str| {
+            let words = actions.iter().filter_map(move |action| Some((&***action, action.strip_prefix(prefix)?)));
+            words.collect::<Vec<_>>()
+        };
+        let (explained, raised) = (told(reviews::EXPLAINED), told(reviews::RAISED));
+        let asked = || explained.iter().chain(&raised);
+        let pleas: Vec<Plea> = asked().map(|(action, _)| Plea::on(action, "Client", client)).collect();
+        let found = self.finds(actor, &pleas).await;
+        let true_ones = |words: &[(&str, &str)], found: &[bool]| {
+            let both = words.iter().zip(found).filter(|(_, found)| **found);
+            both.map(|((_, word), _)| Arc::from(*word)).collect::<Vec<Arc<str>>>()
+        };
+        let (of_explained, of_raised) = found.split_at_checked(explained.len()).unwrap_or_default();
+        let findings =
+            Findings { explained: true_ones(&explained, of_explained), raised: true_ones(&raised, of_raised) };
         Ok(findings)
     }
 

@@ -80,7 +80,8 @@ pub enum EverywhereError {
 }
 
 impl Admin {
-    /// Notes this sidecar, and that those of the same trail before it are gone: the folder is locked, so they are dead.
+    /// Notes this sidecar, and that those of the same trail before it are gone. They are not struck off: a folder can be
+    /// the copy of one in which another process lives, which its next beat says.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl Admin {
         self.noted(&mut transaction, me).await?;
         let ids: BTreeSet<String> = rows::ids(&mut transaction).await?.into_iter().collect();
         for dead in ids.intersection(&writers).filter(|id| **id != me.id) {
-            rows::leave(&mut transaction, dead).await?;
+            rows::age(&mut transaction, dead).await?;
         }
         Ok(transaction.commit().await?)
     }

@@ -29,6 +29,13 @@ const FAIL: Sql = Sql {
     sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), tried = $2, trouble = $3 WHERE id = $1",
     postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), tried = $2, trouble = $3 WHERE id = $1",
 };
+/// As if it had not been seen for longer than one that lives is; what was seen before that stays as old as it is.
+const AGE: Sql = Sql {
+    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 seconds') \
+             WHERE id = $1 AND julianday(seen_at) > julianday('now', '-61 seconds')",
+    postgres: "UPDATE sidecars SET seen_at = clock_timestamp() - interval '61 seconds' \
+               WHERE id = $1 AND seen_at > clock_timestamp() - interval '61 seconds'",
+};
 const LEAVE: Sql = Sql::both("DELETE FROM sidecars WHERE id = $1");
 /// What nobody has seen for a day stops nobody any more.
 const SWEEP: Sql = Sql {
@@ -106,6 +113,10 @@ pub(super) async fn pass(transaction: &mut Transaction, id: &str, number: i64) -
 
 pub(super) async fn fail(transaction: &mut Transaction, id: &str, number: i64, why: &str) -> Result<(), StoreError> {
     transaction.run(FAIL, &[id.into(), number.into(), why.into()]).await.map(drop)
+}
+
+pub(super) async fn age(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
+    transaction.run(AGE, &[id.into()]).await.map(drop)
 }
 
 pub(super) async fn leave(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {

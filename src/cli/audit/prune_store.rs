@@ -80,6 +80,7 @@ impl Task<'_> {
     }
 
     async fn prune(&self, trail: &Trail, pruner: &TrailPruner, by: &str) -> Result<Plan, Failure> {
+        let holds = pruner.turns_of_holds().await.map_err(|error| unpruned(&error))?;
         // Made of the folder that is ours now: nobody can place a hold in it between this and the end.
         let plan = self.planned().await?;
         if plan.writers.is_empty() {
@@ -88,19 +89,24 @@ impl Task<'_> {
         let ranges = begin_in_store(trail, &plan, by, self.now).await.map_err(|error| unbegun(&error))?;
         let (mut gone, mut failed) = (0, None);
         for range in &ranges {
-            match pruner.prune(range, self.now).await {
-                Ok(_) => gone += 1,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+            // In another folder somebody can.
+            let part = match pruner.turns_of_holds().await {
+                Ok(now) if now == holds => pruner.prune(range, self.now).await.map(drop),
+                Ok(_more) => Err(PruneStoreError::Held),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = part {
+                failed = Some(error);
+                break;
             }
+            gone += 1;
         }
         // What went is recorded, also where the rest did not go.
         let recorded = end_in_store(trail, &plan, gone, by, self.now).await;
+        let recorded = recorded.map_err(|error| unbegun(&error));
         match failed {
-            Some(error) => Err(unpruned(&error)),
-            None => recorded.map_err(|error| unbegun(&error)),
+            Some(error) => recorded.and(Err(unpruned(&error))),
+            None => recorded,
         }
     }
 }
@@ -136,6 +142,7 @@ fn unpruned(error: &PruneStoreError) -> Failure {
             "what went before it is recorded; is this the store that the trail is shipped to (`audit.ship_url`), and the \
              server's clock right?",
         ),
+        PruneStoreError::Held => failure.next("run it again: what the hold names is kept; what went before it is recorded"),
         PruneStoreError::NotAllowed { .. } => failure
             .next("give the address of a role that may prune: `chaperone db install --pruner-role NAME`, by the owner"),
         PruneStoreError::Store(StoreError::Unmigrated { .. }) => failure.next("`chaperone db install`, by the owner"),

@@ -137,7 +137,7 @@ fn failed(error: &StoreError) -> Failure {
         StoreError::Scheme { .. } | StoreError::Url(_) => failure.next("as postgres://owner@db/ehr"),
         StoreError::Away { .. } => failure.next("start it, or mend `sources.store` or --url; nothing was changed"),
         StoreError::Migration { .. } | StoreError::Refused { .. } => failure.next(
-            "nothing was changed; give --url of a role that owns the tables and may create in their schema (--trail-url for the trail), or hand what --dry-run prints to its owner",
+            "what is marked ✓ stands, this was not done; give --url of a role that owns the tables and may create in their schema (--trail-url for the trail) and roles, or hand what --dry-run prints to its owner",
         ),
         StoreError::Unreadable { .. }
         | StoreError::Unmigrated { .. }

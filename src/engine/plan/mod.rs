@@ -180,6 +180,15 @@ pub fn plan_for(plans: &Plans, principal_type: &str, resource_type: &str, action
     union
 }
 
+/// What is to be loaded for all of `plans`, which are about one principal and one resource.
+pub fn union(plans: impl IntoIterator<Item = Arc<SlicePlan>>) -> SlicePlan {
+    plans.into_iter().fold(SlicePlan::default(), |mut union, plan| {
+        merge(&mut union.principal, &plan.principal);
+        merge(&mut union.resource, &plan.resource);
+        union
+    })
+}
+
 fn merge(into: &mut EntityPlan, from: &EntityPlan) {
     for relation in &from.relations {
         if let Err(position) = into.relations.binary_search(relation) {

@@ -37,6 +37,7 @@ const LAST: Sql = Sql::both(
 );
 const FOLLOWED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE prev_writer = $1 AND prev_seq = $2");
 const BEGUN: Sql = Sql::both("SELECT line FROM audit_record WHERE writer = $1 AND seq = $2");
+const HOLDS: Sql = Sql::both("SELECT count(*) AS count FROM audit_record WHERE action = 'audit:hold'");
 const DONE: Sql = Sql::both("SELECT 1 AS found FROM audit_pruned WHERE writer = $1 AND frame = $2 AND stub = $3");
 const KEEP: Sql = Sql::both(
     "INSERT INTO audit_pruned (writer, frame, seq, stub, begun_writer, begun_seq) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -57,6 +58,8 @@ pub enum PruneStoreError {
     /// The stub is not of what is held, or not of this time.
     #[error("the store lets nothing go: {0}")]
     Refused(String),
+    #[error("a legal hold was placed or lifted since this pruning was planned")]
+    Held,
     /// The role may not, or the function is not there.
     #[error("this role may not prune the trail at {address}, or migration 0200_prune is missing there")]
     NotAllowed { address: String },
@@ -97,6 +100,19 @@ impl TrailPruner {
         Err(PruneStoreError::NotAllowed { address: self.store.address().to_owned() })
     }
 
+    /// How often a legal hold was placed or lifted, as far as the store has it: who planned without the last one plans again.
+    ///
+    /// # Errors
+    ///
+    /// [`PruneStoreError::Store`].
+    pub async fn turns_of_holds(&self) -> Result<u64, PruneStoreError> {
+        let mut transaction = self.store.read().await?;
+        let counted = transaction.row(HOLDS, &[]).await?;
+        transaction.commit().await?;
+        let count = counted.map_or(Ok(None), |row| row.int("count"))?.unwrap_or_default();
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
     /// Keeps the stub of a range and lets its rows go, or neither. The same again changes nothing.
     ///
     /// # Errors
@@ -121,7 +137,7 @@ impl TrailPruner {
             None => StoreError::of(self.store.address(), &error).into(),
             Some(said) => match said.code().as_deref() {
                 // The function's own words hold numbers alone.
-                Some("CH001" | "CH002" | "CH003" | "CH005" | "CH006") => {
+                Some("CH001" | "CH002" | "CH003" | "CH005" | "CH006" | "CH007") => {
                     PruneStoreError::Refused(said.message().to_owned())
                 }
                 Some("42883" | "42501" | "42P01") => PruneStoreError::NotAllowed { address: address() },
@@ -184,7 +200,8 @@ async fn may_go(transaction: &mut Transaction, range: &PrunedRange, now: Timesta
     }
     let begun = transaction.row(BEGUN, &[Value::from(&range.begun.0), number(range.begun.1)]).await?;
     // Of an encrypted trail the index says only that the record is there.
-    let is_begun = match begun {
+    let goes_too = range.begun.0 == range.writer && range.begun.1 <= range.seq;
+    let is_begun = match begun.filter(|_| !goes_too) {
         None => false,
         Some(begun) => begun.text("line")?.is_none_or(|line| names(&line, range)),
     };

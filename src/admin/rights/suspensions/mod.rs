@@ -154,8 +154,9 @@ impl Setting<'_> {
             return Err(AdminError::refused(Reason::new("self_grant")));
         }
         transaction.run(IN_TURN, &[]).await?;
-        // The policies were asked before this turn.
-        if open(transaction, by).await?.iter().any(|row| row.standing(now) == "suspended") {
+        // The policies were asked before this turn. Whose own suspension is still to begin suspends nobody either: of any that
+        // suspend each other somebody is left.
+        if open(transaction, by).await?.iter().any(|row| row.is_open(now)) {
             return Err(AdminError::refused(Reason::new("user_disabled")));
         }
         // A person may work in several organizations: each ends its own.

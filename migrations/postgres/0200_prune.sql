@@ -74,8 +74,14 @@ BEGIN
     RAISE EXCEPTION 'no record that is held says that this pruning was begun' USING ERRCODE = 'CH005';
   END IF;
 
-  -- The plan did not know of it.
-  IF EXISTS (SELECT FROM audit_record AS hold WHERE hold.action = 'audit:hold' AND hold.arrival > begun.arrival) THEN
+  -- The plan did not know of it: it knew those of its own folder, whose writers follow each other.
+  IF EXISTS (SELECT FROM audit_record AS hold WHERE hold.action = 'audit:hold' AND hold.arrival > begun.arrival
+             AND hold.writer NOT IN (
+               WITH RECURSIVE own (writer) AS (
+                 SELECT NEW.begun_writer
+                 UNION SELECT before.prev_writer FROM audit_writer AS before JOIN own ON own.writer = before.writer
+                 WHERE before.prev_writer IS NOT NULL)
+               SELECT own.writer FROM own)) THEN
     RAISE EXCEPTION 'a legal hold was placed or lifted since this pruning was begun' USING ERRCODE = 'CH007';
   END IF;
 

@@ -182,12 +182,13 @@ fn a_barrier_names_who_has_not_passed(practice: &Practice) {
     let (told, _) = barrier(&one);
     assert_eq!(told["in_force"], true, "it goes on and confirms: {told}");
 
-    // The folder is locked, so the writer before is known to be dead.
+    // Who wrote into its folder before counts as gone, whatever a killed one was seen last: its S is waited out.
     two.kill();
     two.start();
-    let (told, _) = barrier(&one);
+    let (told, took) = barrier(&one);
     assert_eq!(named(&told, "confirmed"), sorted([&first, &writer(&two)]), "{told}");
-    assert_eq!(told["in_force"], true, "{told}");
+    assert_eq!((&told["in_force"], named(&told, "gone").len()), (&json!(true), 1), "{told}");
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     assert_eq!(two.stop(), Some(0), "{}", two.log());
     let alone = wait_for("one is left", || {
         let told = barrier(&one).0;
@@ -204,4 +205,39 @@ fn a_barrier_names_who_has_not_passed_on_sqlite() {
 #[test]
 fn a_barrier_names_who_has_not_passed_on_postgres() {
     a_barrier_names_who_has_not_passed(&Practice::on(World::postgres()));
+}
+
+/// A sidecar that barriers cannot know uses nothing that it keeps, says so, and is known as soon as it can be.
+fn who_is_not_noted_keeps_nothing(practice: &Practice, is_fed: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let says = |sql: &'static str| runtime.block_on(practice.world.execute(Source::Store, sql));
+    says("ALTER TABLE sidecars RENAME TO sidecars_away");
+    let sidecar = practice.prepared().started();
+    let told = || sidecar.doors().probe("/readyz?verbose").body;
+    assert!(told().contains("sidecars: this process is not noted in the store"), "{}", told());
+    assert_eq!(ana_asks_for_c4(&sidecar)["decision"], false, "it decides");
+    let facts_are_kept = || told().lines().any(|line| line.contains("facts") && line.contains("was heard of"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!facts_are_kept(), "{}", told());
+    says("ALTER TABLE sidecars_away RENAME TO sidecars");
+    wait_for("it is noted", || (!told().contains("is not noted")).then_some(()));
+    if is_fed {
+        wait_for("its feeds are heard of", || facts_are_kept().then_some(()));
+    }
+    assert_eq!(named(&barrier(&sidecar).0, "confirmed"), [writer(&sidecar)]);
+}
+
+#[test]
+fn who_is_not_noted_keeps_nothing_on_sqlite() {
+    who_is_not_noted_keeps_nothing(&Practice::on(World::sqlite()), false);
+}
+
+#[test]
+fn who_is_not_noted_keeps_nothing_on_postgres() {
+    let practice = Practice::on(World::postgres());
+    let sidecar = practice.prepared();
+    let installed =
+        Ended::of(crate::helpers::sidecar::chaperone().args(["db", "install", "--config"]).arg(sidecar.config_file()));
+    assert_eq!(installed.code, Some(0), "{}{}", installed.stdout, installed.stderr);
+    who_is_not_noted_keeps_nothing(&practice, true);
 }

@@ -4,7 +4,7 @@
 use super::{keys, places::CONFIGURED, prune, verify_store, writing::Place};
 use crate::{
     audit::{
-        Trail, VerifyOptions,
+        self, Trail, VerifyOptions,
         retention::{Plan, PlanError, PruneError, begin_in_store, end_in_store, in_store, plan},
     },
     cli::{
@@ -80,7 +80,9 @@ impl Task<'_> {
     }
 
     async fn prune(&self, trail: &Trail, pruner: &TrailPruner, by: &str) -> Result<Plan, Failure> {
-        let holds = pruner.turns_of_holds().await.map_err(|error| unpruned(&error))?;
+        // The plan knows those of its own folder, shipped or not.
+        let own = audit::changes::writers(&self.place.dir).map_err(|error| Failure::of(Exit::CannotRun, &error))?;
+        let holds = pruner.turns_of_holds(&own).await.map_err(|error| unpruned(&error))?;
         // Made of the folder that is ours now: nobody can place a hold in it between this and the end.
         let plan = self.planned().await?;
         if plan.writers.is_empty() {
@@ -90,7 +92,7 @@ impl Task<'_> {
         let (mut gone, mut failed) = (0, None);
         for range in &ranges {
             // In another folder somebody can.
-            let part = match pruner.turns_of_holds().await {
+            let part = match pruner.turns_of_holds(&own).await {
                 Ok(now) if now == holds => pruner.prune(range, self.now).await.map(drop),
                 Ok(_more) => Err(PruneStoreError::Held),
                 Err(error) => Err(error),

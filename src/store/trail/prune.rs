@@ -4,7 +4,7 @@
 //! In PostgreSQL the function `audit_prune` does it, which a role for pruning may execute and the shipping one may not; its
 //! checks are triggers, which bind the owner as well. A SQLite file has the same checks here, and some of them in triggers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::Value as Json;
@@ -14,7 +14,7 @@ use super::super::{
     error::StoreError,
     migration::Part,
     pool::{Store, StoreOptions},
-    transaction::{Sql, Transaction},
+    transaction::{Sql, StoredRow, Transaction},
     value::Value,
 };
 use crate::domain::PrunedRange;
@@ -37,7 +37,7 @@ const LAST: Sql = Sql::both(
 );
 const FOLLOWED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE prev_writer = $1 AND prev_seq = $2");
 const BEGUN: Sql = Sql::both("SELECT line FROM audit_record WHERE writer = $1 AND seq = $2");
-const HOLDS: Sql = Sql::both("SELECT count(*) AS count FROM audit_record WHERE action = 'audit:hold'");
+const HOLDS: Sql = Sql::both("SELECT writer, seq FROM audit_record WHERE action = 'audit:hold'");
 const DONE: Sql = Sql::both("SELECT 1 AS found FROM audit_pruned WHERE writer = $1 AND frame = $2 AND stub = $3");
 const KEEP: Sql = Sql::both(
     "INSERT INTO audit_pruned (writer, frame, seq, stub, begun_writer, begun_seq) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -100,17 +100,19 @@ impl TrailPruner {
         Err(PruneStoreError::NotAllowed { address: self.store.address().to_owned() })
     }
 
-    /// How often a legal hold was placed or lifted, as far as the store has it: who planned without the last one plans again.
+    /// The records by which legal holds were placed and lifted, as far as the store has them, save those of `own` writers: who
+    /// planned without one of them plans again.
     ///
     /// # Errors
     ///
     /// [`PruneStoreError::Store`].
-    pub async fn turns_of_holds(&self) -> Result<u64, PruneStoreError> {
+    pub async fn turns_of_holds(&self, own: &BTreeSet<String>) -> Result<BTreeSet<(String, i64)>, PruneStoreError> {
         let mut transaction = self.store.read().await?;
-        let counted = transaction.row(HOLDS, &[]).await?;
+        let rows = transaction.rows(HOLDS, &[]).await?;
         transaction.commit().await?;
-        let count = counted.map_or(Ok(None), |row| row.int("count"))?.unwrap_or_default();
-        Ok(u64::try_from(count).unwrap_or_default())
+        let turn = |row: &StoredRow| Ok((row.some_text("writer")?, row.int("seq")?.unwrap_or_default()));
+        let turns: Result<BTreeSet<_>, StoreError> = rows.iter().map(turn).collect();
+        Ok(turns?.into_iter().filter(|(writer, _)| !own.contains(writer)).collect())
     }
 
     /// Keeps the stub of a range and lets its rows go, or neither. The same again changes nothing.

@@ -1,6 +1,6 @@
 //! Both homes let go what a stub stands for and nothing else, whole or not at all, and refuse the same stubs.
 
-use std::{future::Future, pin::pin, task::Poll};
+use std::{collections::BTreeSet, future::Future, pin::pin, task::Poll};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use super::{
     *,
 };
 use crate::{
-    domain::{PrunedRange, ShippedPredecessor},
+    domain::{IndexRow, PrunedRange, ShippedPredecessor},
     postgres_server::Postgres,
 };
 
@@ -168,6 +168,57 @@ async fn a_stub_that_is_not_of_what_is_held_or_was_not_announced_deletes_nothing
         let before = world.left().await;
         world.prune(&world.range(2, false)).await.unwrap_err();
         assert_eq!(world.left().await, before);
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_writer_announces_nothing_of_itself_and_is_as_old_as_its_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in both(&folder) {
+        let mut world = World::new(&url, [OLD; 4]).await;
+        let is_postgres = world.store.store.dialect() == Dialect::Postgres;
+        let sealed = |of: &Made| IndexRow { line: None, ..row(of.frame + 1, of.seq + 1, OLD) };
+        let rows = vec![sealed(&world.first)];
+        let frame = world.first.close(1, 5, rows, b"sealed", None);
+        world.chains.push(frame.chain);
+        world.store.append(WRITER, Some(&world.first.header), &[frame]).await.unwrap();
+        // By a record of what is to go itself.
+        let more = world.first.frame(&[OLD]);
+        world.store.append(WRITER, Some(&world.first.header), &[more]).await.unwrap();
+        let own = PrunedRange { begun: (WRITER.to_owned(), 5), ..world.range(5, false) };
+        refused(&world, &own, "no record that is held says").await;
+        let earlier = PrunedRange { begun: (WRITER.to_owned(), 5), ..world.range(4, false) };
+        assert_eq!(world.prune(&earlier).await.unwrap().frames, 4, "it came after all that goes");
+        if is_postgres {
+            world.begin("store_prune_begun", 5).await;
+            refused(&world, &world.range(5, false), "younger than six years").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_came_since_a_pruning_was_begun_stops_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in both(&folder) {
+        let mut world = World::new(&url, [OLD; 4]).await;
+        let pruner = TrailPruner::open(&url).unwrap();
+        world.begin("store_prune_begun", 2).await;
+        let range = world.range(2, false);
+        let own = BTreeSet::from([NEXT.to_owned()]);
+        assert!(pruner.turns_of_holds(&own).await.unwrap().is_empty());
+        let name = "0199aaaa-0000-7000-8000-000000000003";
+        let mut other = Made::new(name, None);
+        let hold = IndexRow { kind: "admin".to_owned(), action: Some("audit:hold".to_owned()), ..row(1, 1, YOUNG) };
+        let frame = other.close(1, 1, vec![hold], b"hold", None);
+        world.store.append(name, Some(&other.header), &[frame]).await.unwrap();
+        assert_eq!(pruner.turns_of_holds(&own).await.unwrap().len(), 1, "who planned before it stops");
+        assert!(pruner.turns_of_holds(&BTreeSet::from([name.to_owned()])).await.unwrap().is_empty());
+        // In PostgreSQL also where it came between that look and the going.
+        if world.store.store.dialect() == Dialect::Postgres {
+            refused(&world, &range, "a legal hold was placed").await;
+        }
+        world.begin("store_prune_begun", 2).await;
+        assert_eq!(world.prune(&world.range(2, false)).await.unwrap().records, 2, "planned with it");
     }
 }
 

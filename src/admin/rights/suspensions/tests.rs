@@ -15,7 +15,16 @@ async fn store(folder: &tempfile::TempDir) -> Store {
 }
 
 async fn set(store: &Store, by: &str, user: &str, set: &SetStanding) -> Result<View<Suspension>, AdminError> {
-    let id = format!("{by} {user}").into();
+    set_as(store, &format!("{by} {user}"), (by, user), set).await
+}
+
+async fn set_as(
+    store: &Store,
+    id: &str,
+    (by, user): (&str, &str),
+    set: &SetStanding,
+) -> Result<View<Suspension>, AdminError> {
+    let id = id.into();
     let setting = Setting { user, id, set, expected: None, elsewhere: None };
     let mut transaction = store.begin().await.unwrap();
     let told = setting.set(&by.into(), &"T1".into(), &mut transaction, now()).await?;
@@ -44,4 +53,9 @@ async fn of_two_who_suspend_each_other_one_is_left() {
     assert!(refused(set(&store, "sid", "ada", &SUSPEND).await).contains("reinstate them first"));
     assert_eq!(&*set(&store, "sid", "ada", &REINSTATE).await.unwrap().state, "ended");
     assert!(refused(set(&store, "sid", "ada", &REINSTATE).await).contains("not suspended here"));
+    // Nor may who is about to be suspended: at that instant nobody would be left.
+    let later = SetStanding::Suspend { from: "2026-03-10T16:00:00Z".parse().ok(), to: None, reason: None };
+    let again = set_as(&store, "later", ("sid", "ada"), &later).await.unwrap();
+    assert_eq!(&*again.state, "not_started");
+    assert_eq!(refused(set(&store, "ada", "sid", &later).await), "user_disabled");
 }

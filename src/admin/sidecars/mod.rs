@@ -6,7 +6,8 @@
 //!
 //! A sidecar is noted before its doors open, and goes when nothing can be answered any more. One that ends otherwise stays
 //! named for [`FORGOTTEN_AFTER`], by the database's clock. Later it is *gone*: killed, or cut off from the store. If it lives,
-//! what it keeps is S old at most, so it stands in no barrier's way once its S has passed since the call.
+//! what it keeps is S old at most, so it stands in no barrier's way once its S has passed since the call. One that could not
+//! be noted keeps nothing: it follows no feed until it is (`app/sidecars.rs`).
 
 mod rows;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What tests share: databases, raw connections, and a small mapping over the demo world.
 
+pub(crate) mod asker;
 pub(crate) mod authorizer;
 pub(crate) mod callers;
 pub(crate) mod clinic;

@@ -1,7 +1,8 @@
 //! `LOCK`: one process a folder.
 //!
 //! The lock belongs to the open file description (`flock(2)`): a second open in the same process meets it too, and
-//! the kernel lets go of it however the process ends.
+//! the kernel lets go of it however the process ends. A child that is just being started has a copy of the description
+//! until its `exec`, so that closing the file does not end the lock by itself: dropping it unlocks first.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -15,7 +16,15 @@ pub(super) const LOCK_NAME: &str = "LOCK";
 /// Held for the life of a trail.
 #[derive(Debug)]
 pub(super) struct FolderLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of the trail's folder ends with the process");
+        }
+    }
 }
 
 pub(super) enum LockError {
@@ -45,7 +54,7 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
         write_pid(&mut file).map_err(LockError::Io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -53,4 +62,22 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_that_a_child_inherited_does_not_keep_the_folder_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = FolderLock::take(dir.path()).map_err(|_| "not taken").unwrap();
+        let inherited = lock.file.try_clone().unwrap();
+        assert!(
+            matches!(FolderLock::take(dir.path()), Err(LockError::Taken(pid)) if pid == std::process::id().to_string())
+        );
+        drop(lock);
+        assert!(FolderLock::take(dir.path()).is_ok());
+        drop(inherited);
+    }
 }

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench stops where it is wrong")]
 #![expect(clippy::print_stdout, reason = "its figures are its result")]
 
+#[path = "shared/grown.rs"]
+mod grown;
 mod shared;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use chaperone::{
     clock::{Clock, SystemClock},
     entities::FactsOptions,
 };
+use grown::assigned;
 use shared::{Asked, Clinic, at};
 
 /// Clients kept at once.
@@ -30,7 +33,7 @@ fn main() {
 
 fn measure(rows: usize) {
     let options = FactsOptions { keep_bytes: 96 * 1024 * 1024, ..FactsOptions::default() };
-    let clinic = Clinic::with(&grown(rows), options);
+    let clinic = Clinic::with(&assigned(rows), options);
     let before = rss_mib();
     let names: Vec<String> = (0..KEPT.min(rows)).map(|number| format!("X{number}")).collect();
     let read = clock(|| names.iter().take(ROUNDS).for_each(|id| ask(&clinic, id))) / ROUNDS.min(names.len());
@@ -62,21 +65,6 @@ fn decide(clinic: &Clinic, id: &str) {
     let question = clinic.question(&asked(id));
     let evaluation = clinic.bundle.evaluate(&question, &clinic.slice(&question), at());
     assert!(evaluation.decision.is_allow(), "{evaluation:#?}");
-}
-
-/// Clients of tenant T1, each assigned to ana; the columns that relations go by have the indexes that a clinic's would.
-fn grown(rows: usize) -> [String; 2] {
-    let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {rows})");
-    let app = format!(
-        "{numbers} INSERT INTO clients (id, tenant_id, pseudonym, created_at, test_data, vip)
-         SELECT 'X' || i, 'T1', 'x-' || i, '2025-01-05T00:00:00Z', FALSE, FALSE FROM n;"
-    );
-    let store = format!(
-        "CREATE INDEX assignments_client ON assignments (client_id);
-         {numbers} INSERT INTO assignments (id, tenant_id, client_id, user_id, assigned_by, valid_from)
-         SELECT 'XA' || i, 'T1', 'X' || i, 'ana', 'sid', '2026-01-01T05:00:00Z' FROM n;"
-    );
-    [app, store]
 }
 
 /// Mean microseconds are its caller's to divide.

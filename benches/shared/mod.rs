@@ -93,6 +93,10 @@ impl Clinic {
         self.bundle.question(&self.request(asked)).unwrap()
     }
 
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub(crate) fn slice(&self, question: &Question) -> Slice {
         let asking = Asking {
             principal: question.principal.clone(),
@@ -102,7 +106,7 @@ impl Clinic {
             asserted: BTreeMap::new(),
         };
         let plan = self.bundle.plan(question);
-        self.runtime.block_on(self.facts.slice(&self.bundle.mapping, &plan, &asking)).unwrap()
+        self.wait(self.facts.slice(&self.bundle.mapping, &plan, &asking)).unwrap()
     }
 }
 

@@ -37,7 +37,7 @@ pub use reason::Reason;
 pub use record::{Record, RecordKind};
 pub use request::{Api, CallerName, EntityRef, Mode, Request};
 pub use shipped::{Held, IndexRow, PrunedRange, ShippedFrame, ShippedHeader, ShippedNote, ShippedPredecessor};
-pub use slice::{Entities, FactEntity, Freshness, Loaded, Row, Skew, Slice};
+pub use slice::{Entities, FactEntity, Freshness, Loaded, Memory, MemoryKey, Row, Skew, Slice, Thing};
 pub use tier::{Receipt, Tier};
 pub use value::{Cell, Value};
 

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use cedar_policy::EntityUid;
@@ -53,20 +53,37 @@ pub struct Entities {
     memo: Option<Arc<Memo>>,
 }
 
-/// What was made of entities before, as long as no window among them opens or closes.
+/// What was made of entities, of whichever type.
+pub type Thing = Arc<dyn Any + Send + Sync>;
+
+/// Holds what is made of entities, in bounded memory: whoever read the entities gives one to them.
+pub trait Memory: Send + Sync {
+    fn recall(&self, key: MemoryKey) -> Option<Thing>;
+
+    /// Memory `made`, which takes about `bytes` of memory, for as long as there is room.
+    fn keep(&self, key: MemoryKey, made: Thing, bytes: usize);
+}
+
+/// Of which entities something was made, and what it is, by a hash: another thing may go by the same word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemoryKey {
+    /// Told to [`Entities::remember`]; no two maps share a number.
+    pub of: u64,
+    pub word: u64,
+}
+
+/// Good as long as no window among the entities opens or closes.
 struct Memo {
     from: Timestamp,
     until: Timestamp,
-    made: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+    of: u64,
+    memory: Arc<dyn Memory>,
 }
 
-/// So many things are remembered about one slice; one more takes the place of the oldest.
-const MADE_MAX: usize = 4;
-
 impl Entities {
-    /// Remembers from now on what is made of these entities at an instant in `[from, until)`.
-    pub fn remember(&mut self, from: Timestamp, until: Timestamp) {
-        self.memo = Some(Arc::new(Memo { from, until, made: Mutex::default() }));
+    /// Remembers from now on, as number `of`, what is made of these entities at an instant in `[from, until)`.
+    pub fn remember(&mut self, of: u64, from: Timestamp, until: Timestamp, memory: Arc<dyn Memory>) {
+        self.memo = Some(Arc::new(Memo { from, until, of, memory }));
     }
 
     /// Whether nothing among them opens or closes between the instant they were remembered at and `now`.
@@ -74,21 +91,17 @@ impl Entities {
         self.memo_at(now).is_some()
     }
 
-    /// The first thing of type `T` remembered for `now` that `is_it`.
-    pub fn made<T: Any + Send + Sync>(&self, now: Timestamp, is_it: impl Fn(&T) -> bool) -> Option<Arc<T>> {
-        let made = self.memo_at(now)?.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().filter_map(|made| Arc::clone(made).downcast::<T>().ok()).find(|made| is_it(made))
+    /// What goes by `word` and was made of these entities for `now`. Ask it whether it is what is looked for.
+    pub fn made<T: Any + Send + Sync>(&self, now: Timestamp, word: u64) -> Option<Arc<T>> {
+        let memo = self.memo_at(now)?;
+        memo.memory.recall(MemoryKey { of: memo.of, word })?.downcast().ok()
     }
 
-    /// Remembers `made`, which was made of these entities as of `now`.
-    pub fn keep<T: Any + Send + Sync>(&self, now: Timestamp, made: &Arc<T>) {
+    /// Remembers `made`, which was made of these entities as of `now` and takes about `bytes` of memory.
+    pub fn keep<T: Any + Send + Sync>(&self, now: Timestamp, word: u64, made: &Arc<T>, bytes: usize) {
         let Some(memo) = self.memo_at(now) else { return };
-        let mut list = memo.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.len() >= MADE_MAX {
-            drop(list.remove(0));
-        }
-        let made: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(made);
-        list.push(made);
+        let made: Thing = Arc::<T>::clone(made);
+        memo.memory.keep(MemoryKey { of: memo.of, word }, made, bytes);
     }
 
     fn memo_at(&self, now: Timestamp) -> Option<&Memo> {

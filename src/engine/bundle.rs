@@ -3,16 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use cedar_policy::{Entity, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{Entities, EntityTypeName, EntityUid, Schema};
 
 use super::{
     actions::Actions,
     clauses::Clauses,
     index::PolicyIndex,
-    judge::Ask,
+    judge::{Ask, JudgeError},
     plan,
     probes::Probes,
     question::{Asked, ContextKind, MergedPlans, Question},
@@ -45,6 +45,7 @@ pub struct Bundle {
     pub(super) plans: plan::Plans,
     /// Those of questions asked so far.
     pub(super) merged_plans: MergedPlans,
+    pub(super) action_sets: ActionSets,
     /// Every action of the schema with all its groups.
     pub(super) actions: Arc<Actions>,
     /// Every action of the namespace by its name.
@@ -52,6 +53,13 @@ pub struct Bundle {
     pub(super) applicable: Applicable,
     pub(super) principal_types: BTreeSet<Arc<str>>,
 }
+
+/// Entities of actions that were asked about together.
+#[derive(Debug, Default)]
+pub(super) struct ActionSets(RwLock<HashMap<BTreeSet<EntityUid>, Entities>>);
+
+/// Callers choose which groups they ask for together: so many sets are remembered, and the others made each time.
+const ACTION_SETS_MAX: usize = 128;
 
 /// Action -> the (resource type, principal type) pairs that a request for it may have.
 pub(super) type Applicable = BTreeMap<EntityUid, Vec<(EntityTypeName, EntityTypeName)>>;
@@ -145,8 +153,8 @@ impl Bundle {
         plan::plan_for(&self.plans, &principal.type_name().to_string(), &resource.type_name().to_string(), actions)
     }
 
-    /// The action entities that judging `question` needs in the store: without them `action in …` is false.
-    pub(super) fn action_entities_for(&self, question: &Question, projected: &Projected) -> Vec<Entity> {
+    /// The actions that judging `question` needs among the entities: without them `action in …` is false.
+    pub(super) fn actions_for(&self, question: &Question, projected: &Projected) -> BTreeSet<EntityUid> {
         let mut uids: BTreeSet<EntityUid> = BTreeSet::new();
         let asks = self.all_asks(question, projected);
         for ask in &asks {
@@ -162,7 +170,22 @@ impl Bundle {
         }
         let remedies = self.taxonomy.actions.iter().filter(|(_, plain)| plain.internal);
         uids.extend(remedies.filter_map(|(name, _)| self.action_uid(name)));
-        uids.iter().filter_map(|uid| self.actions.entity(uid).cloned()).collect()
+        uids
+    }
+
+    /// These actions as entities, to which others can be added. The same actions are asked for again and again.
+    pub(super) fn entities_of_actions(&self, uids: BTreeSet<EntityUid>) -> Result<Entities, JudgeError> {
+        if let Some(known) = self.action_sets.0.read().unwrap_or_else(PoisonError::into_inner).get(&uids) {
+            return Ok(known.clone());
+        }
+        let entities = uids.iter().filter_map(|uid| self.actions.entity(uid).cloned());
+        let entities =
+            Entities::from_entities(entities, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        let mut known = self.action_sets.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < ACTION_SETS_MAX {
+            known.insert(uids, entities.clone());
+        }
+        Ok(entities)
     }
 
     fn all_asks(&self, question: &Question, projected: &Projected) -> Vec<Ask> {

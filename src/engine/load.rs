@@ -11,7 +11,7 @@ use cedar_policy::PolicySet;
 use super::{
     Bundle,
     actions::Actions,
-    bundle::{Applicable, PolicyMeta},
+    bundle::{ActionSets, Applicable, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::Clauses,
     guard::{beside, guard_policies, guard_schema, on_big_stack},
@@ -203,6 +203,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         probes,
         plans,
         merged_plans: MergedPlans::default(),
+        action_sets: ActionSets::default(),
         actions,
         action_uids,
         applicable,

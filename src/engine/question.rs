@@ -49,7 +49,7 @@ pub(super) struct MergedPlans(RwLock<HashMap<PlanKey, Arc<SlicePlan>>>);
 type PlanKey = (Arc<str>, EntityTypeName, EntityTypeName);
 
 /// The action, resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Asked {
     /// A verb asked for each group; `None` asks for the record as a whole.
     Groups { verb: Arc<str>, names: Option<Vec<String>> },

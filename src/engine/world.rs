@@ -1,6 +1,9 @@
 //! The entities that policies are asked about: made of a slice once, and used again while the slice is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use cedar_policy::Entities;
 use jiff::Timestamp;
@@ -11,8 +14,8 @@ use super::{
     question::{Asked, Question},
 };
 use crate::domain::{
-    Slice,
-    projection::{Projected, View},
+    Slice, Value,
+    projection::{Projected, ProjectedEntity, View},
 };
 
 /// One slice at one instant, in Cedar's terms.
@@ -37,7 +40,30 @@ fn is_short(asked: &Asked) -> bool {
     }
 }
 
+/// Whose world it is, as a hash: whoever finds a world by it looks whether it is the one.
+fn word(bundle: &Bundle, question: &Question) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&bundle.revision, &question.asked, &question.said_tenant).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What the parts of a world take, here and in Cedar's form, as `tests/memory.rs` holds it to.
+const ACTION_BYTES: usize = 160;
+const ENTITY_BYTES: usize = 640;
+const ATTRIBUTE_BYTES: usize = 640;
+const MEMBER_BYTES: usize = 384;
+
 impl World {
+    /// About how much memory this takes.
+    fn bytes(&self) -> usize {
+        let actions = self.entities.len().saturating_sub(self.projected.entities.len());
+        let of_entity = |entity: &ProjectedEntity| {
+            let members: usize = entity.attributes.values().map(members).sum();
+            ENTITY_BYTES + entity.attributes.len() * ATTRIBUTE_BYTES + (entity.parents.len() + members) * MEMBER_BYTES
+        };
+        actions * ACTION_BYTES + self.projected.entities.values().map(of_entity).sum::<usize>()
+    }
+
     /// The world of `question`; the one that was made of this very slice before, if nothing in it opened or closed since.
     pub(super) fn of(
         bundle: &Bundle,
@@ -46,20 +72,21 @@ impl World {
         view: &View<'_>,
         now: Timestamp,
     ) -> Result<Arc<Self>, JudgeError> {
-        let is_it = |world: &Self| {
+        let is_it = |world: &Arc<Self>| {
             world.revision == bundle.revision
                 && world.asked == question.asked
                 && world.said_tenant == question.said_tenant
         };
         // What a caller asserts stands beside the entities, not among them.
-        let is_plain = slice.asserted.is_empty() && is_short(&question.asked);
-        if let Some(world) = slice.entities.made(now, is_it).filter(|_| is_plain) {
+        if !slice.asserted.is_empty() || !is_short(&question.asked) {
+            return Self::made(bundle, question, &[], view).map(Arc::new);
+        }
+        let word = word(bundle, question);
+        if let Some(world) = slice.entities.made(now, word).filter(is_it) {
             return Ok(world);
         }
         let world = Arc::new(Self::made(bundle, question, &[], view)?);
-        if is_plain {
-            slice.entities.keep(now, &world);
-        }
+        slice.entities.keep(now, word, &world, world.bytes());
         Ok(world)
     }
 
@@ -71,12 +98,13 @@ impl World {
         view: &View<'_>,
     ) -> Result<Self, JudgeError> {
         let projected = view.project()?;
-        let mut list = projected.to_cedar().map_err(|source| JudgeError::Entity(source))?;
         let actions =
-            [question].into_iter().chain(others).flat_map(|asked| bundle.action_entities_for(asked, &projected));
-        let known: BTreeMap<_, _> = actions.map(|action| (action.uid(), action)).collect();
-        list.extend(known.into_values());
-        let entities = Entities::from_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+            [question].into_iter().chain(others).flat_map(|asked| bundle.actions_for(asked, &projected)).collect();
+        let list = projected.to_cedar().map_err(|source| JudgeError::Entity(source))?;
+        let entities = bundle
+            .entities_of_actions(actions)?
+            .add_entities(list, None)
+            .map_err(|source| JudgeError::Entity(Box::new(source)))?;
         Ok(Self {
             revision: Arc::clone(&bundle.revision),
             asked: question.asked.clone(),
@@ -84,5 +112,12 @@ impl World {
             projected,
             entities,
         })
+    }
+}
+
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Set(members) => members.len() + members.iter().map(self::members).sum::<usize>(),
+        _ => 0,
     }
 }

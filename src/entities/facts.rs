@@ -31,7 +31,7 @@ use crate::{
 /// Called with each source that a slice read, and the time it took.
 pub type OnLoad = Arc<dyn Fn(Source, Duration) + Send + Sync>;
 
-/// Of the memory for kept facts this part is for whole slices that are asked for again and again.
+/// Of the memory for kept facts this part is for whole slices that are asked for again and again, and what is made of them.
 const HOT_SHARE: u64 = 8;
 
 /// Where the facts are and how they are read.

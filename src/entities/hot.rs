@@ -1,30 +1,74 @@
-//! Slices that were asked for before, whole: for as long as every fact in them counts, none is put together again.
+//! Slices that were asked for before, whole: for as long as every fact in them counts, none is put together again. What the
+//! engine makes of one is held here too, in memory of its own: it takes several times what the facts take.
 //!
 //! No more is believed here than of single facts. A slice is used again only if each of its facts would be found among
 //! the kept ones now, by the same marks, and only until the next window in it opens or closes. Decisions are never kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use cedar_policy::EntityUid;
 use jiff::Timestamp;
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{facts::Asking, fed::Fact, fresh::Mark, load::FactKey};
 use crate::domain::{
-    Entities, Loaded, Skew, Slice, SlicePlan,
+    Entities, Loaded, Memory, MemoryKey, Skew, Slice, SlicePlan, Thing,
     mapping::{Mapping, Source},
     projection::View,
 };
 
 /// A larger slice is put together each time: it would crowd out many small ones.
 const ROWS_MAX: usize = 256;
-/// What one entity and one row of a slice take at most, with what the engine makes of them.
-const ENTITY_BYTES: usize = 2_048;
-const ROW_BYTES: usize = 512;
+/// What one entity and one row of a slice take, measured with tables as wide as the demo's.
+const ENTITY_BYTES: usize = 2_560;
+const ROW_BYTES: usize = 768;
+/// What is made of slices takes this share of the room of both.
+const MADE_QUARTERS: u64 = 3;
+/// What one held thing costs beside its bytes.
+const HELD_BYTES: usize = 360;
+/// What is made of a slice that is asked for no more is of no use to anybody.
+const MADE_IDLE_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) struct Hot {
     slices: Cache<HotKey, Arc<HotSlice>>,
+    made: Arc<MadeOf>,
+    numbers: AtomicU64,
+}
+
+/// What was made of slices.
+#[derive(Debug)]
+struct MadeOf(Cache<MemoryKey, Held>);
+
+#[derive(Clone)]
+struct Held {
+    made: Thing,
+    bytes: usize,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Memory for MadeOf {
+    fn recall(&self, key: MemoryKey) -> Option<Thing> {
+        self.0.get(&key).map(|held| held.made)
+    }
+
+    fn keep(&self, key: MemoryKey, made: Thing, bytes: usize) {
+        self.0.insert(key, Held { made, bytes });
+        // What is over the limit would stay until some tens of these large things are waiting.
+        self.0.run_pending_tasks();
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,11 +119,19 @@ impl HotFact {
 
 impl Hot {
     pub(super) fn new(bytes_max: u64) -> Self {
+        let made_max = bytes_max / 4 * MADE_QUARTERS;
         let slices = Cache::builder()
-            .max_capacity(bytes_max)
-            .weigher(|_: &HotKey, slice: &Arc<HotSlice>| u32::try_from(slice.bytes()).unwrap_or(u32::MAX))
+            .max_capacity(bytes_max - made_max)
+            .weigher(|_: &HotKey, slice: &Arc<HotSlice>| weight(slice.bytes()))
             .build();
-        Self { slices }
+        let made = Cache::builder()
+            .max_capacity(made_max)
+            .weigher(|_: &MemoryKey, held: &Held| weight(held.bytes + HELD_BYTES))
+            // The numbers of slices that went never come again: what was asked for often, and long ago, must not stay.
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(MADE_IDLE_MAX)
+            .build();
+        Self { slices, made: Arc::new(MadeOf(made)), numbers: AtomicU64::new(0) }
     }
 
     /// The slice of an earlier question, if this one asks for the same at an instant that the slice is good for.
@@ -100,7 +152,7 @@ impl Hot {
         (Arc::ptr_eq(&slice.plan, plan) && is_good).then_some(slice)
     }
 
-    /// Keeps a complete slice, and makes room in it for what the engine makes of it.
+    /// Keeps a complete slice, and says in it where to hold what is made of it.
     pub(super) fn put(
         &self,
         mapping: &Mapping,
@@ -121,7 +173,8 @@ impl Hot {
         if until <= latest {
             return;
         }
-        slice.entities.remember(earliest, until);
+        let memory: Arc<dyn Memory> = Arc::<MadeOf>::clone(&self.made);
+        slice.entities.remember(self.numbers.fetch_add(1, Relaxed), earliest, until, memory);
         let of = |source| facts.iter().filter(|fact| fact.key.source == source).cloned().collect();
         let kept = HotSlice {
             plan: Arc::clone(plan),
@@ -130,6 +183,7 @@ impl Hot {
             store: of(Source::Store),
         };
         self.slices.insert(key(mapping, plan, asking), Arc::new(kept));
+        self.slices.run_pending_tasks();
     }
 }
 
@@ -138,6 +192,10 @@ impl HotSlice {
         let rows: usize = self.entities.values().map(rows).sum();
         self.entities.len() * ENTITY_BYTES + rows * ROW_BYTES
     }
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn rows(loaded: &Loaded) -> usize {

@@ -28,6 +28,10 @@ use crate::{clock::Clock, domain::mapping::Source};
 /// Prepared statements kept by a connection: more than a mapping has queries.
 const STATEMENTS_MAX: usize = 512;
 
+/// KiB of a SQLite file that each connection keeps, as a negative number: facts are kept here in less room, and the file
+/// itself by the system, for all connections at once.
+const SQLITE_CACHE: &str = "-128";
+
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -151,6 +155,7 @@ impl SqliteFile {
             .read_only(true)
             .create_if_missing(false)
             .pragma("query_only", "ON")
+            .pragma("cache_size", SQLITE_CACHE)
             .busy_timeout(options.statement_timeout)
             .statement_cache_capacity(STATEMENTS_MAX)
             .disable_statement_logging();

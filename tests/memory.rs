@@ -1,0 +1,58 @@
+//! What is kept between questions takes no more memory than `entities.cache_bytes` says: every byte is counted.
+//!
+//! A binary of its own: the counting allocator is for the whole process.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test stops")]
+
+#[path = "../benches/shared/grown.rs"]
+mod grown;
+#[path = "../benches/shared/mod.rs"]
+#[expect(dead_code, reason = "shared with the benches")]
+mod shared;
+
+use std::collections::BTreeMap;
+
+use chaperone::entities::{Asking, FactsOptions, Trust};
+use peak_alloc::PeakAlloc;
+use shared::{Asked, Clinic, at};
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const CLIENTS: usize = 2_400;
+const KEEP_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Decides twice as the service does, in whole slices: what is made of a slice is kept beside it.
+fn decide(clinic: &Clinic, id: usize, group: &str) {
+    let id = format!("X{id}");
+    let question =
+        clinic.question(&Asked { user: "ana", action: "read", kind: "Client", id: &id, fields: Some(&[group]) });
+    let plan = clinic.bundle.plan(&question);
+    let asking = Asking {
+        principal: question.principal.clone(),
+        resource: question.resource.clone(),
+        now: at(),
+        said_tenant: None,
+        asserted: BTreeMap::new(),
+    };
+    for _ in 0..2 {
+        let gathered = clinic.wait(clinic.facts.gathered(&clinic.bundle.mapping, &plan, &asking, Trust::Feed)).unwrap();
+        let evaluation = clinic.bundle.evaluate(&question, &gathered.slice, at());
+        assert!(evaluation.policy_errors.is_empty(), "{evaluation:#?}");
+    }
+}
+
+#[test]
+fn what_is_kept_takes_no_more_than_the_configured_bytes() {
+    let options = FactsOptions { keep_bytes: KEEP_BYTES, ..FactsOptions::default() };
+    let clinic = Clinic::with(&grown::assigned(CLIENTS), options);
+    // What one question leaves for good: connections, statements, names.
+    decide(&clinic, 0, "clin.summary");
+    let before = HEAP.current_usage();
+    for id in 0..CLIENTS {
+        decide(&clinic, id, ["clin.summary", "id.basic", "clin.note"][id % 3]);
+    }
+    let kept = HEAP.current_usage().saturating_sub(before);
+    let most = usize::try_from(KEEP_BYTES).unwrap();
+    assert!(kept <= most * 5 / 4, "{kept} bytes are held where {most} were granted");
+    assert!(kept >= most / 2, "only {kept} bytes are held: the caches were not filled");
+}

@@ -33,6 +33,7 @@ mod review;
 mod serve;
 mod session;
 mod simulate;
+mod start;
 mod test;
 #[cfg(test)]
 mod tests;

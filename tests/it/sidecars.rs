@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     grants::opened_store,
     helpers::{
-        sidecar::{Asker, Ended, Sidecar, Told, wait_for},
+        sidecar::{Asker, Ended, Sidecar, Told, chaperone, wait_for},
         world::World,
     },
 };
@@ -89,6 +89,14 @@ fn barrier(sidecar: &Sidecar) -> (Json, Duration) {
     (told.json(), began.elapsed())
 }
 
+/// `chaperone barrier`, as an operator types it.
+fn typed(sidecar: &Sidecar, words: &[&str]) -> Ended {
+    let (doors, token) = (sidecar.doors(), sidecar.folder().join("operators"));
+    fs::write(&token, &doors.admin_token).unwrap();
+    let url = format!("http://{}", doors.admin);
+    Ended::of(chaperone().arg("barrier").args(words).args(["--url", &url, "--token-file"]).arg(token))
+}
+
 fn named(barrier: &Json, list: &str) -> Vec<String> {
     let ids = barrier[list].as_array().unwrap().iter().map(|one| one["sidecar"].as_str().unwrap().to_owned());
     let mut ids: Vec<_> = ids.collect();
@@ -111,6 +119,11 @@ fn an_administration_of_its_own_changes_what_a_sidecar_decides() {
     let made = sid_posts(&office, "/admin/v1/assignments", &json!({ "client": "C4", "user": "ana" }));
     assert_eq!(made.status, 201, "{}", made.body);
     assert!(ana_sees_the_summary_of_c4(&sidecar), "in force for the next decision of the other process");
+    let (admin, health) = (office.doors().admin, office.doors().health);
+    let log = office.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+    let ready: Vec<_> = lines.filter(|line| line["message"] == "ready to administer").collect();
+    assert_eq!(ready.iter().map(|line| [&line["admin"], &line["health"]]).collect::<Vec<_>>(), [[&admin, &health]]);
     let (told, _) = barrier(&office);
     assert_eq!(named(&told, "confirmed"), sorted([&writer(&sidecar), &writer(&office)]), "{told}");
     let ended = made.json()["assignment_id"].as_str().map(|id| format!("/admin/v1/assignments/{id}/end")).unwrap();
@@ -150,6 +163,15 @@ fn an_administration_that_could_do_nothing_says_what_is_missing() {
     let taken = format!("audit.dir={}", sidecar.trail().display());
     let pid = format!("in use by process {}", sidecar.pid());
     said(&[&taken]).says(1, &[&pid, "give this one a folder of its own"]);
+    // It serves no application: nothing is said of who may ask. What it opens is looked at.
+    let whole = fs::read_to_string(office.config_file()).unwrap();
+    let bare: Vec<_> =
+        whole.lines().filter(|line| !line.starts_with("callers:") && !line.contains("name: ehr")).collect();
+    fs::write(office.config_file(), bare.join("\n")).unwrap();
+    let open = said(&["server.admin.listen=0.0.0.0:0", "server.tcp=off", &taken]);
+    open.says(1, &[&pid, "cross the network in the clear", "server.admin.listen"]);
+    assert!(!open.stderr.contains("no caller"), "{}", open.stderr);
+    fs::write(office.config_file(), whole).unwrap();
     let occupied = format!("server.admin.listen={}", sidecar.doors().admin);
     said(&[&occupied]).says(1, &["cannot listen"]);
     assert_eq!(named(&barrier(&sidecar).0, "confirmed"), [writer(&sidecar)], "what did not start is not waited for");
@@ -171,8 +193,13 @@ fn a_barrier_names_who_has_not_passed(practice: &Practice) {
     println!("both have confirmed after {took:?}");
 
     two.signal(Signal::STOP);
-    let (told, took) = barrier(&one);
+    let began = Instant::now();
+    let late = typed(&one, &["--all", "-o", "json"]);
+    let took = began.elapsed();
     two.signal(Signal::CONT);
+    assert_eq!(late.code, Some(1), "{}", late.stderr);
+    assert!(late.stderr.contains("1 sidecar has not confirmed"), "{}", late.stderr);
+    let told: Json = serde_json::from_str(&late.stdout).unwrap();
     assert_eq!((&told["barrier"], &told["in_force"]), (&json!("not_reached"), &json!(false)), "{told}");
     assert_eq!((named(&told, "confirmed"), named(&told, "unconfirmed")), (vec![first.clone()], vec![second]));
     let late = &told["unconfirmed"][0];
@@ -194,7 +221,11 @@ fn a_barrier_names_who_has_not_passed(practice: &Practice) {
         let told = barrier(&one).0;
         (named(&told, "confirmed").len() == 1).then_some(told)
     });
-    assert_eq!((named(&alone, "confirmed"), &alone["in_force"]), (vec![first], &json!(true)));
+    assert_eq!((named(&alone, "confirmed"), &alone["in_force"]), (vec![first.clone()], &json!(true)));
+    let all = typed(&one, &["--all"]);
+    assert!(all.code == Some(0) && all.stdout.contains(&format!("\nconfirmed     {first}  serve on ")), "{all:?}");
+    let here = typed(&one, &[]);
+    assert!(here.code == Some(0) && here.stdout.starts_with("barrier       reached\napp "), "{here:?}");
 }
 
 #[test]

@@ -155,7 +155,9 @@ fn refused(reason: Reason, text: Option<String>) -> ApiError {
 fn next_after(reason: &str) -> &'static str {
     match reason {
         "mfa_required" | "device" => "Sign in again as it asks for, and send that session",
-        _ if reason.starts_with("session_") => "Sign in again, and send that session",
+        _ if reason.starts_with("session_") => {
+            "Send a session that is as it asks: what it does not say counts against it"
+        }
         "tenant_missing" => "Say in the session which organization it is in: `tenant`",
         "tenant_mismatch" => "Name what is of the organization that the session is in",
         "unknown_principal" | "unknown_resource" => "Look at the ids that were sent: the facts do not know one of them",
@@ -217,7 +219,10 @@ mod tests {
             detail("self_grant", Some(asked)),
             format!("{asked}. Let another person do it, whom it does not concern")
         );
-        assert!(detail("session_idle", None).ends_with(". Sign in again, and send that session"));
+        assert!(
+            detail("session_idle", None)
+                .ends_with(". Send a session that is as it asks: what it does not say counts against it")
+        );
         assert!(detail("role", None).contains("Let somebody do it who may; `reason` names the rule"));
         let changed = ApiError::from(AdminError::Changed).detail;
         assert!(

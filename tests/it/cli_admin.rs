@@ -163,6 +163,26 @@ fn a_consent_is_entered_listed_and_revoked_from_a_shell() {
 }
 
 #[test]
+fn an_operator_waits_from_a_shell_until_what_was_revoked_allows_nothing() {
+    let desk = Desk::open();
+    let url = format!("http://{}", desk.sidecar.doors().admin);
+    let token = desk.sidecar.folder().join("admin-token");
+    let ran = |words: &[&str]| {
+        Ended::of(chaperone().arg("barrier").args(words).args(["--url", &url, "--token-file"]).arg(&token))
+    };
+    let all = ran(&["--all"]);
+    let (first, second) = all.stdout.split_once('\n').unwrap_or_else(|| panic!("{all:?}"));
+    assert_eq!((all.code, first), (Some(0), "barrier       reached"), "{all:?}");
+    assert!(second.starts_with("confirmed     ") && second.contains("  demo on "), "{all:?}");
+    let here = ran(&[]);
+    let sources = "barrier       reached\napp           each_decision\nstore         each_decision\n";
+    assert_eq!((here.code, here.stdout.as_str()), (Some(0), sources), "{here:?}");
+    let told: Json = serde_json::from_str(&ran(&["--all", "-o", "json"]).stdout).unwrap();
+    assert_eq!((told["schema_version"].as_i64(), told["in_force"].as_bool()), (Some(1), Some(true)), "{told}");
+    ran(&["--all", "--as", "sid"]).says(2, &["--as"]);
+}
+
+#[test]
 fn a_change_that_names_a_state_is_made_in_that_state_alone() {
     let desk = Desk::open();
     let version = |shown: &Json| shown["version"].as_str().unwrap().to_owned();

@@ -118,7 +118,8 @@ fn check_with_database_tells_a_column_that_is_not_there() {
     let config = folder.path().join("chaperone.yaml");
     chaperone().args(["check", "--database", "--config"]).arg(&config).assert().code(0).stderr("");
     // What a sidecar would warn of at its start is said here too.
-    let open = ["check", "--set", "server.admin.listen=0.0.0.0:8381", "--config"];
+    let token = "server.admin.token=0123456789abcdef0123456789abcdef";
+    let open = ["check", "--set", "server.admin.listen=0.0.0.0:8381", "--set", token, "--config"];
     chaperone().args(open).arg(&config).assert().code(0).stderr(
         contains("warning:").and(contains("server.admin.listen: the administrators' token")).and(contains("127.0.0.1")),
     );

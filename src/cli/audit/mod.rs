@@ -188,6 +188,7 @@ mod tests {
     use crate::config::Environment;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a configuration that a test writes need not outlive the machine")]
     fn a_store_is_read_at_the_address_for_reading_before_the_one_that_ships() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chaperone.yaml");

@@ -89,8 +89,15 @@ impl Admin {
         let (evaluation, _receipt) = self.rooms.authorizer.authorize(request).await?.into_parts();
         if !evaluation.decision.is_allow() {
             let reason = evaluation.reason.clone().unwrap_or(Reason::UNKNOWN_ACTION);
-            let text = evaluation.policies.iter().find_map(|policy| policy.text.as_deref().map(str::to_owned));
-            return Err(AdminError::Refused { reason, text });
+            let said = evaluation.policies.iter().find_map(|policy| policy.text.as_deref());
+            // By its kind alone: whom a thing is about is nothing that a refusal may tell.
+            let text = format!(
+                "`{}` on `{}` was asked for and is refused: {}",
+                plea.action,
+                plea.resource.kind,
+                said.unwrap_or("no policy permits it to this person")
+            );
+            return Err(AdminError::Refused { reason, text: Some(text) });
         }
         let (actor, action) = (actor.clone(), plea.action);
         Ok(Permitted { actor, action, resource: Some(plea.resource), evaluation: Some(evaluation) })

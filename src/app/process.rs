@@ -23,6 +23,13 @@ impl Process {
         }
     }
 
+    /// Whether what stands at `key` of the configuration concerns it: an administration serves no application.
+    pub fn opens(self, key: &str) -> bool {
+        let is_for_applications =
+            |of: &str| key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self != Self::Admin || !["callers", "server.unix", "server.tcp"].into_iter().any(is_for_applications)
+    }
+
     /// Leaves those doors that it opens.
     pub(super) fn doors(self, mut config: Config) -> Config {
         match self {
@@ -47,5 +54,15 @@ mod tests {
         let doors = |process: Process| process.doors(configured.clone()).server;
         assert!(doors(Process::Admin).unix.is_none() && doors(Process::Admin).tcp.is_none());
         assert!(doors(Process::Admin).health.is_some() && doors(Process::Serve).unix.is_some());
+    }
+
+    #[test]
+    fn what_is_said_of_applications_does_not_concern_an_administration() {
+        for key in ["callers", "callers[0].token_file", "server.unix.mode", "server.tcp", "server.tcp.listen"] {
+            assert!(!Process::Admin.opens(key) && Process::Serve.opens(key) && Process::Demo.opens(key), "{key}");
+        }
+        for key in ["server.admin.listen", "audit", "", "callersign", "server"] {
+            assert!(Process::Admin.opens(key), "{key}");
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! `chaperone admin`: the admin API as a process of its own, beside the sidecars on the same store.
 
-use std::sync::Arc;
-
 use super::{
     context::{ConfigArgs, Context},
     exit::Exit,
     failure::Failure,
+    start::{Started, place},
 };
 use crate::{
-    app::{self, Process, Start},
-    clock::SystemClock,
+    app::{Listening, Process},
     config::Config,
 };
 
@@ -32,22 +30,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let loaded = context.config(&args.config)?;
-    let telemetry = context.telemetry(&loaded.config.telemetry)?;
-    require_desk(&loaded.config)?;
-    let start = Start {
-        process: Process::Admin,
-        config: loaded.config,
-        clock: Arc::new(SystemClock),
-        metrics: telemetry.metrics.clone(),
-        demo_clock: None,
-        on_listening: Box::new(|listening| {
-            tracing::info!(admin = ?listening.admin, health = ?listening.health, "ready to administer");
-            Ok(())
-        }),
-    };
-    context.block_on(app::run(start))??;
-    Ok(Exit::Done)
+    Started { process: Process::Admin, require: require_desk, ready }.run(&args.config, context)
+}
+
+fn ready(listening: &Listening) {
+    let (admin, health) = (place(listening.admin.as_ref()), place(listening.health.as_ref()));
+    tracing::info!(%admin, %health, "ready to administer");
 }
 
 /// An administration that nobody reaches, or that could change nothing, does not start.

@@ -15,8 +15,8 @@ use super::{
     remote, session,
 };
 
-/// A sidecar answers in milliseconds; more than this is an outage.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A sidecar answers in milliseconds, and a barrier over all within 10 s; more than this is an outage.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// What stands under the help of a command that makes one call as an administrator: two examples, to which a whole
 /// session is added, and its exit codes.
@@ -54,24 +54,31 @@ pub(super) struct PlaceArgs {
     pub(super) output: Format,
 }
 
-/// Who the administrator is, for an admin listener that is `asserted`.
+/// Where the admin listener is.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct PersonArgs {
+pub(super) struct DeskArgs {
     /// The admin listener's URL
     #[arg(long, value_name = "URL")]
     url: String,
     /// The file that holds its token
     #[arg(long, value_name = "FILE")]
     token_file: PathBuf,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+}
+
+/// Who the administrator is, for an admin listener that is `asserted`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct PersonArgs {
+    #[command(flatten)]
+    desk: DeskArgs,
     /// Who the administrator is, by id
     #[arg(long = "as", value_name = "ID")]
     person: String,
     /// Their session, as `mfa=true,idle_seconds=5,age_seconds=60,tenant=T1`; what is not said counts against it
     #[arg(long, value_name = "PAIRS", value_parser = session::typed)]
     session: String,
-    /// How to print the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(super) output: Format,
 }
 
 /// Which state a change rests on.
@@ -144,6 +151,17 @@ impl StateArgs {
     }
 }
 
+impl DeskArgs {
+    /// Makes a call of operators, behind which no person stands.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Json, Failure> {
+        self.send(&[], call).await
+    }
+
+    async fn send(&self, said: &[(&str, String)], call: Call<'_>) -> Result<Json, Failure> {
+        send(&self.url, None, Some(&self.token_file), said, call, &self.url).await
+    }
+}
+
 impl PersonArgs {
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Json, Failure> {
         self.change(call, &StateArgs::default()).await
@@ -152,7 +170,7 @@ impl PersonArgs {
     async fn change(&self, call: Call<'_>, state: &StateArgs) -> Result<Json, Failure> {
         let said = [("chaperone-principal", self.person.clone()), ("chaperone-session", self.session.clone())];
         let said: Vec<_> = said.into_iter().chain(state.header()).collect();
-        send(&self.url, None, Some(&self.token_file), &said, call, &self.url).await
+        self.desk.send(&said, call).await
     }
 
     /// Makes a call about one thing, and prints what it is then: these words of it, or all as JSON.
@@ -169,7 +187,7 @@ impl PersonArgs {
         shown: &Shown<'_>,
     ) -> Result<Exit, Failure> {
         let answer = context.block_on(self.change(call, state))??;
-        print(match self.output {
+        print(match self.desk.output {
             Format::Pretty => lines(&answer, shown),
             Format::Json => json(&answer),
         })?;
@@ -187,7 +205,7 @@ impl PersonArgs {
         }
         let path = format!("{}?{}", list.path, query.finish());
         let answer = context.block_on(self.call(Call { method: Method::GET, path: &path, body: None }))??;
-        if self.output == Format::Json {
+        if self.desk.output == Format::Json {
             print(json(&answer))?;
             return Ok(Exit::Done);
         }
@@ -300,11 +318,13 @@ fn key() -> Result<String, Failure> {
     Ok(Uuid::from_bytes(bytes).to_string())
 }
 
-/// The words of an answer, one a line: the name and what it is.
+/// The words of an answer, one a line: the name and what it is. `grant/user` is a word of a thing in it, shown as `user`
+/// where no other word is called so.
 pub(super) fn lines(answer: &Json, shown: &Shown<'_>) -> String {
     let mut text = String::new();
     for name in shown.words {
-        let shown = match answer.get(*name) {
+        let last = name.rsplit('/').next().filter(|last| !shown.words.contains(last)).unwrap_or(name);
+        let shown = match answer.pointer(&format!("/{name}")) {
             Some(Json::String(word)) => word.clone(),
             Some(Json::Array(items)) if !items.is_empty() => several(items),
             None | Some(Json::Null | Json::Array(_)) => {
@@ -316,7 +336,7 @@ pub(super) fn lines(answer: &Json, shown: &Shown<'_>) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&format!("{name:<14} {shown}"));
+        text.push_str(&format!("{last:<14} {shown}"));
     }
     text
 }
@@ -361,6 +381,16 @@ mod tests {
         assert_eq!(lines(&bare, &shown), "id             R1\nfields         whole\nto             no end");
         let said = json!({ "fields": ["a", "b"], "to": "2026-03-10T15:00:00Z" });
         assert_eq!(lines(&said, &shown), "fields         a b\nto             2026-03-10T15:00:00Z");
+    }
+
+    #[test]
+    fn a_word_of_a_thing_within_is_called_by_its_last_part_where_that_is_no_other_words_name() {
+        let answer = json!({ "state": "pending", "grant": { "state": "expired", "user": "mo", "fields": ["a", "b"] } });
+        let words = &["state", "grant/state", "grant/user", "grant/fields", "grant/approver"];
+        assert_eq!(
+            lines(&answer, &Shown { words, unsaid: &[] }),
+            "state          pending\ngrant/state    expired\nuser           mo\nfields         a b"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     bundle::{Shown, annotation, as_github, as_json, counted, folders, plural},
-    context::{ConfigArgs, Context},
+    context::{ConfigArgs, Context, warn},
     exit::Exit,
     failure::Failure,
     output::print,
@@ -70,7 +70,12 @@ pub(super) enum CheckFormat {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let config = context.offline_config(&args.config)?;
+    let loaded = context.loaded(&args.config)?;
+    // A bundle that is checked without a configuration belongs to no sidecar: there is nothing to warn of.
+    if loaded.file.is_some() {
+        warn(&loaded.warnings);
+    }
+    let config = loaded.config;
     let paths = folders(args.path.as_deref(), args.schemas.as_deref(), &config);
     if args.print_schema {
         return print_schema(&paths);

@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use super::{exit::Exit, failure::Failure, output::say};
 use crate::{
-    config::{self, Config, Environment, Flag, Input, Loaded, TelemetryConfig},
+    config::{self, Config, ConfigProblem, Environment, Flag, Input, Loaded, TelemetryConfig},
     telemetry::{self, InitError, Telemetry},
 };
 
@@ -34,6 +34,13 @@ pub(super) struct ConfigArgs {
     pub(super) set: Vec<Flag>,
 }
 
+/// Says what a configuration warns of.
+pub(super) fn warn(warnings: &[ConfigProblem]) {
+    for warning in warnings {
+        say(format_args!("{} {warning}", "warning:".yellow().bold()));
+    }
+}
+
 fn setting(text: &str) -> Result<Flag, String> {
     let (key, value) = text.split_once('=').ok_or("a key and a value, as `limits.in_flight=64`")?;
     Ok(Flag { name: format!("--set {key}"), key: key.to_owned(), value: value.to_owned() })
@@ -46,17 +53,19 @@ impl<'a> Context<'a> {
 
     /// Reads the configuration for a command that serves nobody: what it warns of concerns a sidecar.
     pub(super) fn offline_config(&self, args: &ConfigArgs) -> Result<Config, Failure> {
+        Ok(self.loaded(args)?.config)
+    }
+
+    /// Reads the configuration; whoever asks says what it warns of.
+    pub(super) fn loaded(&self, args: &ConfigArgs) -> Result<Loaded, Failure> {
         let input = Input { file: args.config.clone(), environment: self.environment.clone(), flags: args.set.clone() };
-        Ok(config::load(&input)?.config)
+        Ok(config::load(&input)?)
     }
 
     /// Reads the configuration and says its warnings.
     pub(super) fn config(&self, args: &ConfigArgs) -> Result<Loaded, Failure> {
-        let input = Input { file: args.config.clone(), environment: self.environment.clone(), flags: args.set.clone() };
-        let loaded = config::load(&input)?;
-        for warning in &loaded.warnings {
-            say(format_args!("{} {warning}", "warning:".yellow().bold()));
-        }
+        let loaded = self.loaded(args)?;
+        warn(&loaded.warnings);
         Ok(loaded)
     }
 

@@ -67,7 +67,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let target = match (&args.url, args.socket) {
         (Some(url), _) => Target::from_url(url, path)?,
         (None, Some(socket)) => Target::Socket(socket),
-        (None, None) => Target::configured(&context.config(&args.config)?.config, path)?,
+        (None, None) => Target::configured(&context.offline_config(&args.config)?, path)?,
     };
     let limit = Duration::from_millis(args.timeout_ms);
     let answer = context.block_on(async { tokio::time::timeout(limit, target.ask()).await })?;

@@ -7,6 +7,7 @@ mod answer;
 mod assign;
 mod audit;
 mod authorize;
+mod barrier;
 mod bundle;
 mod calls;
 mod cases;
@@ -32,6 +33,7 @@ mod review;
 mod serve;
 mod session;
 mod simulate;
+mod start;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -103,6 +105,8 @@ enum Command {
     Ticket(ticket::Args),
     /// Suspend people, where that is kept here
     User(user::Args),
+    /// Wait until what was revoked can allow nothing any more
+    Barrier(barrier::Args),
     /// Read and verify the trail
     Audit(audit::Args),
     /// Install and examine the change feed in the databases
@@ -157,6 +161,7 @@ pub fn run(cli: Cli, environment: Environment, telemetry: &OnceLock<Telemetry>) 
         Command::Consent(args) => consent::run(args, &context),
         Command::User(args) => user::run(args, &context),
         Command::Ticket(args) => ticket::run(args, &context),
+        Command::Barrier(args) => barrier::run(&args, &context),
         Command::Audit(args) => audit::run(args, &context),
         Command::Db(args) => db::run(args, &context),
         Command::Healthcheck(args) => healthcheck::run(args, &context),

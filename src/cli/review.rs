@@ -5,15 +5,55 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::{
-    calls::{Call, Listing, PageArgs, PersonArgs, Shown, StateArgs, after, cell, id},
+    calls::{Call, PageArgs, PersonArgs, Shown, StateArgs, after, cell, id},
     context::Context,
     exit::Exit,
     failure::Failure,
+    thing::Thing,
+};
+
+const REVIEWS: Thing = Thing {
+    path: "/admin/v1/reviews",
+    shown: Shown {
+        words: &[
+            "review_id",
+            "state",
+            "priority",
+            "explanation",
+            "closes_by_itself",
+            "due_at",
+            "reviewer",
+            "disposition",
+            "closed_at",
+            "incident_id",
+            "proposal_id",
+            "grant_id",
+            "grant/state",
+            "grant/user",
+            "grant/client",
+            "grant/reason_code",
+            "grant/justification",
+            "grant/fields",
+            "grant/approver",
+            "grant/activated_at",
+            "grant/over_at",
+            "grant/extensions",
+            "version",
+        ],
+        unsaid: &[],
+    },
+    row,
+    none: "no review is waiting",
 };
 
 const AFTER: &str = after!("review list --as pri", "review decide RV3 justified --as pri", "done");
 const AFTER_LIST: &str =
     after!("review list --as pri", "review list --state all --as pri", "the reviews are printed, those due first");
+const AFTER_SHOW: &str = after!(
+    "review show RV3 --as pri",
+    "review show RV3 -o json --as pri",
+    "the review is printed, with the grant that it is about"
+);
 const AFTER_DECIDE: &str =
     after!("review decide RV3 justified --as pri", "review decide RV0 fix_access --as pri", "the review is closed");
 
@@ -28,6 +68,8 @@ pub(super) struct Args {
 enum ReviewCommand {
     /// Print the queue, those due first
     List(ListArgs),
+    /// Print one, with what the holder wrote
+    Show(ShowArgs),
     /// Close one
     Decide(DecideArgs),
 }
@@ -50,6 +92,16 @@ enum Which {
     Open,
     Closed,
     All,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_SHOW)]
+struct ShowArgs {
+    /// The review
+    #[arg(value_name = "REVIEW", value_parser = id)]
+    id: String,
+    #[command(flatten)]
+    person: PersonArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,20 +130,17 @@ enum Found {
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     match args.command {
-        ReviewCommand::List(args) => list(&args, context),
+        ReviewCommand::List(args) => {
+            let state = word(&args.state);
+            REVIEWS.list(context, &[("state", Some(&state))], (&args.page, &args.person))
+        }
+        ReviewCommand::Show(args) => REVIEWS.show(context, &args.id, &args.person),
         ReviewCommand::Decide(args) => decide(&args, context),
     }
 }
 
 fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-fn list(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let state = word(&args.state);
-    let list =
-        Listing { path: "/admin/v1/reviews", words: &[("state", Some(&state))], row, none: "no review is waiting" };
-    args.person.list(context, &list, &args.page)
 }
 
 /// One review a line: when it is due, how urgent, whose access to whom, and why they said they needed it.

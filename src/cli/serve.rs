@@ -1,15 +1,15 @@
 //! `chaperone serve`: the sidecar.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use super::{
     context::{ConfigArgs, Context},
     exit::Exit,
     failure::Failure,
+    start::{Started, place},
 };
 use crate::{
-    app::{self, Process, Start},
-    clock::SystemClock,
+    app::{Listening, Process},
     config::Config,
 };
 
@@ -31,22 +31,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let loaded = context.config(&args.config)?;
-    let telemetry = context.telemetry(&loaded.config.telemetry)?;
-    require_doors(&loaded.config)?;
-    let start = Start {
-        process: Process::Serve,
-        config: loaded.config,
-        clock: Arc::new(SystemClock),
-        metrics: telemetry.metrics.clone(),
-        demo_clock: None,
-        on_listening: Box::new(|listening| {
-            tracing::info!(unix = ?listening.unix, tcp = ?listening.tcp, health = ?listening.health, "ready to decide");
-            Ok(())
-        }),
-    };
-    context.block_on(app::run(start))??;
-    Ok(Exit::Done)
+    Started { process: Process::Serve, require: require_doors, ready }.run(&args.config, context)
+}
+
+fn ready(listening: &Listening) {
+    let Listening { unix, tcp, admin, health } = listening;
+    tracing::info!(
+        unix = %place(unix.as_deref().map(Path::display)),
+        tcp = %place(tcp.as_ref()),
+        admin = %place(admin.as_ref()),
+        health = %place(health.as_ref()),
+        "ready to decide"
+    );
 }
 
 /// A sidecar that nobody can ask, or that may be asked by anybody, does not start.

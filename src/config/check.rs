@@ -10,7 +10,6 @@ pub(super) fn across_sections(config: &Config, root: &mut Section<'_, '_>) {
     tokens_tell_callers_apart(config, root);
     peers_tell_callers_apart(config, root);
     listeners_do_not_collide(config, root);
-    somebody_may_ask(config, root);
     the_trail_has_somewhere_to_go(config, root);
     what_leaves_the_folder_can_be_read(config, root);
 }
@@ -124,11 +123,5 @@ fn listeners_do_not_collide(config: &Config, root: &mut Section<'_, '_>) {
                 Some("choose another port".to_owned()),
             );
         }
-    }
-}
-
-fn somebody_may_ask(config: &Config, root: &mut Section<'_, '_>) {
-    if config.callers.is_empty() {
-        root.warning("callers", "nobody may ask: no caller is configured");
     }
 }

@@ -166,6 +166,13 @@ impl AdminListener {
                 Some("add `token_file: …` with 32 or more random characters".to_owned()),
             );
         }
+        if !listener.listen.ip().is_loopback() {
+            s.warning(
+                "listen",
+                "the administrators' token and what they read cross the network in the clear: listen on 127.0.0.1 and put \
+                 what ends TLS beside it, or forward the port (`ssh -L`, `kubectl port-forward`)",
+            );
+        }
         listener
     }
 }

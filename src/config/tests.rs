@@ -215,6 +215,23 @@ fn checkpoints_are_kept_outside_of_the_trails_own_folder_and_need_a_key() {
 }
 
 #[test]
+fn it_is_said_where_administrators_are_heard_by_the_network() {
+    let warned = |listen: &str| {
+        let token = "0123456789abcdef0123456789abcdef";
+        let loaded = read(&format!("server: {{ admin: {{ listen: '{listen}', token: {token} }} }}\n")).unwrap();
+        let of_admin = loaded.warnings.into_iter().filter(|warning| warning.path == "server.admin.listen");
+        of_admin.map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    for listen in ["127.0.0.1:8381", "127.8.8.8:8381", "[::1]:8381"] {
+        assert!(warned(listen).is_empty(), "{listen}");
+    }
+    for listen in ["0.0.0.0:8381", "10.0.0.7:8381", "[::]:8381"] {
+        let [said] = &warned(listen)[..] else { panic!("{listen}: {:?}", warned(listen)) };
+        assert!(said.contains("in the clear") && said.contains("listen on 127.0.0.1"), "{said}");
+    }
+}
+
+#[test]
 fn it_is_said_where_segments_leave_the_folder_for_a_store_that_is_not_read() {
     let warned = |audit: &str| {
         let loaded = read(&format!("audit: {{ ship: store, {audit} }}\n")).unwrap();

@@ -1,6 +1,6 @@
 //! Consents (45 CFR 164.508; 42 CFR 2.31): signed by or for a client, with all that makes one valid, and revocable.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ pub struct Consent {
 /// One for treatment, payment and operations may last until it is revoked; every other kind names its end.
 const LASTING: &str = "part2_tpo";
 pub const KINDS: [&str; 5] = ["hipaa_508", "psychotherapy_508", LASTING, "part2_specific", "sud_counseling"];
+const IN_FORCE: &str = "in_force";
 
 impl Consent {
     /// Whether it ends, where it must.
@@ -49,8 +50,27 @@ impl Consent {
         } else if is_past(self.expires_at) {
             "expired"
         } else {
-            "in_force"
+            IN_FORCE
         }
+    }
+
+    /// Whether `other` consents to all of it over again from `now` on: the end of this one would end nothing. One that
+    /// lasts longer adds something, as a renewal does.
+    pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        let set = |words: &[Arc<str>]| words.iter().cloned().collect::<BTreeSet<_>>();
+        let lasts = match (self.expires_at, other.expires_at) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(end), Some(others)) => end <= others,
+        };
+        self.id != other.id
+            && (&self.tenant, &self.client, &self.kind) == (&other.tenant, &other.client, &other.kind)
+            && (&self.discloser, &self.recipient) == (&other.discloser, &other.recipient)
+            && set(&self.purposes) == set(&other.purposes)
+            && set(&self.fields) == set(&other.fields)
+            && self.standing(now) == IN_FORCE
+            && other.standing(now) == IN_FORCE
+            && lasts
     }
 
     /// Worth nothing from now on.
@@ -59,11 +79,66 @@ impl Consent {
     ///
     /// [`NotNow`]: it is worth nothing already.
     pub fn revoke(&mut self, by: &Arc<str>, now: Timestamp) -> Result<(), NotNow> {
-        if self.standing(now) != "in_force" {
+        if self.standing(now) != IN_FORCE {
             return Err(NotNow("the consent is revoked or expired already"));
         }
         self.revoked_at = Some(now);
         self.revoked_by = Some(by.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-{text}T00:00:00Z").parse().unwrap()
+    }
+
+    fn consent() -> Consent {
+        let word = Arc::<str>::from;
+        Consent {
+            id: word("CS"),
+            tenant: word("T1"),
+            client: word("C1"),
+            kind: word("hipaa_508"),
+            discloser: word("T1"),
+            recipient: word("doc"),
+            purposes: vec![word("TREAT"), word("HPAYMT")],
+            fields: vec![word("clin.note"), word("clin.plan")],
+            signed_by: word("C1"),
+            signed_at: at("01-01"),
+            expires_at: Some(at("12-31")),
+            entered_by: None,
+            revoked_at: None,
+            revoked_by: None,
+        }
+    }
+
+    #[test]
+    fn one_that_another_in_force_holds_all_of_is_entered_again() {
+        let now = at("03-10");
+        // Whether the first says it again beside the second, and the second beside the first.
+        let beside = |change: fn(&mut Consent)| {
+            let mut other = Consent { id: "CS'".into(), ..consent() };
+            change(&mut other);
+            (consent().is_again(&other, now), other.is_again(&consent(), now))
+        };
+        assert_eq!(beside(|_| {}), (true, true));
+        assert_eq!(beside(|row| row.signed_at = at("02-01")), (true, true), "it is as old as it is");
+        assert_eq!(beside(|row| row.purposes.reverse()), (true, true), "in any order");
+        assert_eq!(beside(|row| row.expires_at = Some(at("06-01"))), (false, true), "the longer one adds something");
+        assert_eq!(beside(|row| row.expires_at = None), (true, false));
+        let apart = (false, false);
+        assert_eq!(beside(|row| row.expires_at = Some(at("03-10"))), apart, "expired");
+        assert_eq!(beside(|row| row.revoked_at = Some(at("03-01"))), apart);
+        assert_eq!(beside(|row| row.recipient = "bil".into()), apart);
+        assert_eq!(beside(|row| row.discloser = "T2".into()), apart);
+        assert_eq!(beside(|row| row.client = "C2".into()), apart);
+        assert_eq!(beside(|row| row.kind = "part2_specific".into()), apart);
+        assert_eq!(beside(|row| drop(row.purposes.pop())), apart);
+        assert_eq!(beside(|row| drop(row.fields.pop())), apart);
+        assert!(!consent().is_again(&consent(), now), "itself");
     }
 }

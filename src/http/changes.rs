@@ -113,7 +113,11 @@ impl From<AdminError> for ApiError {
                 Self::new(Code::Conflict, format!("{what} are not kept here: {owner}"))
             }
             AdminError::Unreviewable(step) => Self::new(Code::Conflict, step.to_string()),
-            AdminError::Changed => Self::new(Code::Changed, "read it again: it was changed since"),
+            AdminError::Changed => Self::new(
+                Code::Changed,
+                "a change of the state that `If-Match` names was asked for, and it was changed since. Read it again, look \
+                 whether your change still fits, and send it with the new `ETag`",
+            ),
             AdminError::KeyUsed => Self::new(Code::KeyUsed, "give each change an `Idempotency-Key` of its own"),
             AdminError::NoRules(what) => {
                 Self::new(Code::Conflict, format!("the policies say nothing about {what} (`{what}` of reasons.yaml)"))
@@ -141,9 +145,26 @@ fn refused(reason: Reason, text: Option<String>) -> ApiError {
     let (code, text) = if is_passing {
         (Code::NotReady, "the facts cannot be read now: nothing was changed".to_owned())
     } else {
-        (Code::Forbidden, text.unwrap_or_else(|| "this is not allowed".to_owned()))
+        let why = text.unwrap_or_else(|| "the change that was asked for is refused".to_owned());
+        (Code::Forbidden, format!("{why}. {}", next_after(reason.as_str())))
     };
     ApiError::new(code, text).because(reason)
+}
+
+/// What to do about a refusal.
+fn next_after(reason: &str) -> &'static str {
+    match reason {
+        "mfa_required" | "device" => "Sign in again as it asks for, and send that session",
+        _ if reason.starts_with("session_") => {
+            "Send a session that is as it asks: what it does not say counts against it"
+        }
+        "tenant_missing" => "Say in the session which organization it is in: `tenant`",
+        "tenant_mismatch" => "Name what is of the organization that the session is in",
+        "unknown_principal" | "unknown_resource" => "Look at the ids that were sent: the facts do not know one of them",
+        "self_grant" | "ticket_self" | "dual_control" => "Let another person do it, whom it does not concern",
+        "reason_required" | "grant_scope" => "Mend the request and send it again",
+        _ => "Let somebody do it who may; `reason` names the rule that stands in the way",
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +210,25 @@ mod tests {
         };
         assert_eq!(status("grant_scope"), (403, "grant_scope".to_owned()));
         assert_eq!(status("data_unavailable"), (503, "data_unavailable".to_owned()));
+        let detail = |reason: &'static str, text: Option<&str>| {
+            let text = text.map(str::to_owned);
+            ApiError::from(AdminError::Refused { reason: Reason::new(reason), text }).detail.into_owned()
+        };
+        let asked = "`admin:assign` on `User` was asked for and is refused: nobody assigns to themselves";
+        assert_eq!(
+            detail("self_grant", Some(asked)),
+            format!("{asked}. Let another person do it, whom it does not concern")
+        );
+        assert!(
+            detail("session_idle", None)
+                .ends_with(". Send a session that is as it asks: what it does not say counts against it")
+        );
+        assert!(detail("role", None).contains("Let somebody do it who may; `reason` names the rule"));
+        let changed = ApiError::from(AdminError::Changed).detail;
+        assert!(
+            changed.contains("it was changed since. Read it again") && changed.ends_with("the new `ETag`"),
+            "{changed}"
+        );
         let missing = ApiError::from(AdminError::NoStore);
         assert_eq!((missing.code.status().as_u16(), missing.reason), (503, Some(Reason::DATA_UNAVAILABLE)));
     }

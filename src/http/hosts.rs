@@ -24,14 +24,21 @@ impl Hosts {
             return Ok(());
         }
         if parts.headers.contains_key(header::ORIGIN) {
-            return Err(ApiError::new(Code::Forbidden, "requests of browsers (`Origin`) are refused"));
+            return Err(ApiError::new(
+                Code::Forbidden,
+                "requests of browsers (`Origin`) are refused: ask from a server",
+            ));
         }
         let mut given = parts.headers.get_all(header::HOST).iter();
         let (host, second) = (given.next().and_then(|host| host.to_str().ok()), given.next());
         let host = parts.uri.authority().map(http::uri::Authority::as_str).or(host);
         match host {
             Some(host) if second.is_none() && self.knows(host) => Ok(()),
-            _ => Err(ApiError::new(Code::Forbidden, "the `Host` is not one of this listener's names")),
+            _ => Err(ApiError::new(
+                Code::Forbidden,
+                "the `Host` is not one of this listener's names: ask it as `localhost`, or through what says that name; the \
+                 callers' listener has more in `server.tcp.hosts`",
+            )),
         }
     }
 

@@ -264,7 +264,9 @@ fn narrow(query: &mut Query, reader: &Reader) -> Result<(), ApiError> {
     let own = &reader.tenant;
     match &query.tenant {
         Some(asked) if asked != own => {
-            Err(ApiError::new(Code::Forbidden, "the trail of another tenant is not yours to read").at("/tenant"))
+            let detail = "the trail of another organization than the session's was asked for: leave `tenant` out to read \
+                          your own, or let somebody of that one ask";
+            Err(ApiError::new(Code::Forbidden, detail).at("/tenant"))
         }
         Some(_) => Ok(()),
         None => {

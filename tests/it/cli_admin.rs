@@ -73,7 +73,9 @@ fn an_assignment_is_made_listed_moved_and_ended_from_a_shell() {
 
     desk.ran("sid", &["assign", "end", id]).says(1, &["409", "the assignment is over"]);
     desk.ran("sid", &["assign", "add", "--user", "sid", "--client", "C4"]).says(1, &["403", "self_grant"]);
-    desk.ran("rbt", &["assign", "add", "--user", "ana", "--client", "C4"]).says(1, &["403", "role"]);
+    let not_theirs = desk.ran("rbt", &["assign", "add", "--user", "ana", "--client", "C4"]);
+    not_theirs
+        .says(1, &["403", "(role)", "`admin:assign` on `User` was asked for and is refused: ", ". Let somebody do it"]);
     desk.ran("sid", &["assign", "show", "A1/end"]).says(2, &["an id has letters"]);
     desk.ran("sid", &["assign", "list", "--client", "C 4&x=1"]);
     assert_eq!(desk.events(), ["sid assigned", "sid moved", "sid ended", "sid refused"]);
@@ -140,6 +142,8 @@ fn a_consent_is_entered_listed_and_revoked_from_a_shell() {
     let made = desk.told("pri", &[&sign[..], &["--by", "C2"]].concat());
     assert_eq!((made["state"].as_str(), made["entered_by"].as_str()), (Some("in_force"), Some("pri")));
     let id = made["consent_id"].as_str().unwrap();
+    let twin = format!("the consent `{id}` says the same already");
+    desk.ran("pri", &[&sign[..], &["--by", "C2"]].concat()).says(1, &["409", &twin]);
     let listed = desk.ran("pri", &["consent", "list", "--client", "C2", "--state", "in_force"]);
     assert!(listed.stdout.lines().any(|line| line.starts_with(id)), "{}{}", listed.stdout, listed.stderr);
     let shown = desk.ran("pri", &["consent", "show", id]);
@@ -155,7 +159,27 @@ fn a_consent_is_entered_listed_and_revoked_from_a_shell() {
     desk.ran("sid", &["user", "suspend", "ana"]).says(1, &["409", "the application keeps who is active"]);
     let none = desk.ran("sid", &["user", "suspensions", "ana"]);
     assert!(none.code == Some(0) && none.stderr.contains("no suspension is kept here"), "{}", none.stderr);
-    assert_eq!(desk.events(), ["pri signed", "pri revoked", "pri refused", "sid refused"]);
+    assert_eq!(desk.events(), ["pri signed", "pri refused", "pri revoked", "pri refused", "sid refused"]);
+}
+
+#[test]
+fn an_operator_waits_from_a_shell_until_what_was_revoked_allows_nothing() {
+    let desk = Desk::open();
+    let url = format!("http://{}", desk.sidecar.doors().admin);
+    let token = desk.sidecar.folder().join("admin-token");
+    let ran = |words: &[&str]| {
+        Ended::of(chaperone().arg("barrier").args(words).args(["--url", &url, "--token-file"]).arg(&token))
+    };
+    let all = ran(&["--all"]);
+    let (first, second) = all.stdout.split_once('\n').unwrap_or_else(|| panic!("{all:?}"));
+    assert_eq!((all.code, first), (Some(0), "barrier       reached"), "{all:?}");
+    assert!(second.starts_with("confirmed     ") && second.contains("  demo on "), "{all:?}");
+    let here = ran(&[]);
+    let sources = "barrier       reached\napp           each_decision\nstore         each_decision\n";
+    assert_eq!((here.code, here.stdout.as_str()), (Some(0), sources), "{here:?}");
+    let told: Json = serde_json::from_str(&ran(&["--all", "-o", "json"]).stdout).unwrap();
+    assert_eq!((told["schema_version"].as_i64(), told["in_force"].as_bool()), (Some(1), Some(true)), "{told}");
+    ran(&["--all", "--as", "sid"]).says(2, &["--as"]);
 }
 
 #[test]
@@ -164,6 +188,18 @@ fn a_change_that_names_a_state_is_made_in_that_state_alone() {
     let version = |shown: &Json| shown["version"].as_str().unwrap().to_owned();
     let reviews = desk.told("pri", &["review", "list"]);
     let review = reviews["items"].as_array().unwrap().iter().find(|review| review["review_id"] == "RV3").unwrap();
+    let shown = desk.ran("pri", &["review", "show", "RV3"]);
+    for line in [
+        "review_id      RV3".to_owned(),
+        format!("user           {}", review["grant"]["user"].as_str().unwrap()),
+        format!("reason_code    {}", review["grant"]["reason_code"].as_str().unwrap()),
+        format!("grant/state    {}", review["grant"]["state"].as_str().unwrap()),
+        format!("version        {}", version(review)),
+    ] {
+        assert!(shown.stdout.lines().any(|shown| shown == line), "`{line}` in {}{}", shown.stdout, shown.stderr);
+    }
+    assert_eq!(&desk.told("pri", &["review", "show", "RV3"])["grant"], &review["grant"]);
+    desk.ran("pri", &["review", "show", "RV404"]).says(1, &["404", "there is no such review"]);
     let told = |who: &'static str, words: &[&str]| version(&desk.told(who, words));
     for (who, words, read) in [
         ("sid", &["assign", "window", "A1", "--open-ended"][..], told("sid", &["assign", "show", "A1"])),

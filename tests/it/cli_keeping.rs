@@ -133,6 +133,30 @@ fn holds_are_placed_listed_and_lifted_and_pruning_says_what_stays() {
 }
 
 #[test]
+fn holds_and_pruning_take_the_keys_that_are_typed_and_encrypt_with_them() {
+    let kept = Kept::new();
+    fs::write(kept.path("chaperone.yaml"), "audit: { dir: audit, accept_ephemeral: true }\n").unwrap();
+    let place = ["hold", "place", "case-1", "--client", "C1", "--by", "pri", "--reason", "26-113"];
+    for words in [&place[..], &["hold", "list"], &["prune", "--dry-run"], &["prune", "--by", "pri"]] {
+        let blind = kept.run(words);
+        assert!(blind.code == Some(1) && blind.stderr.contains("--encryption-key FILE"), "{blind:?}");
+    }
+    let typed = |words: &[&str]| kept.run(&[words, &["--encryption-key", "trail.enc"]].concat());
+    assert_eq!(typed(&place).code, Some(0));
+    assert!(typed(&["hold", "list"]).stdout.starts_with("case-1  client C1"));
+    let dry = typed(&["prune", "--dry-run"]);
+    assert!(dry.code == Some(0) && dry.stdout.starts_with("no segment may go"), "{dry:?}");
+    assert_eq!(typed(&["prune", "--by", "pri"]).code, Some(0));
+    let read = typed(&["tail", "audit", "--tail", "100"]);
+    assert!(read.stdout.contains("\"hold_placed\""), "{read:?}");
+    for entry in fs::read_dir(kept.path("audit")).unwrap() {
+        let path = entry.unwrap().path();
+        let stored = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        assert!(!stored.windows(6).any(|bytes| bytes == b"case-1"), "in the clear in {}", path.display());
+    }
+}
+
+#[test]
 fn pruning_needs_the_key_that_signed_and_holds_need_the_beginning() {
     let kept = Kept::new();
     for name in ["one.key", "other.key"] {

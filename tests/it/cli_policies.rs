@@ -116,7 +116,13 @@ fn check_names_file_and_line_of_a_broken_policy_and_ends_with_3() {
 fn check_with_database_tells_a_column_that_is_not_there() {
     let folder = clinic();
     let config = folder.path().join("chaperone.yaml");
-    chaperone().args(["check", "--database", "--config"]).arg(&config).assert().code(0);
+    chaperone().args(["check", "--database", "--config"]).arg(&config).assert().code(0).stderr("");
+    // What a sidecar would warn of at its start is said here too.
+    let token = "server.admin.token=0123456789abcdef0123456789abcdef";
+    let open = ["check", "--set", "server.admin.listen=0.0.0.0:8381", "--set", token, "--config"];
+    chaperone().args(open).arg(&config).assert().code(0).stderr(
+        contains("warning:").and(contains("server.admin.listen: the administrators' token")).and(contains("127.0.0.1")),
+    );
     let mapping = folder.path().join("schemas/clinic.entities.yaml");
     let text = fs::read_to_string(&mapping).unwrap();
     assert!(text.contains("FROM appointments"));

@@ -111,6 +111,11 @@ fn an_administration_of_its_own_changes_what_a_sidecar_decides() {
     let made = sid_posts(&office, "/admin/v1/assignments", &json!({ "client": "C4", "user": "ana" }));
     assert_eq!(made.status, 201, "{}", made.body);
     assert!(ana_sees_the_summary_of_c4(&sidecar), "in force for the next decision of the other process");
+    let (admin, health) = (office.doors().admin, office.doors().health);
+    let log = office.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+    let ready: Vec<_> = lines.filter(|line| line["message"] == "ready to administer").collect();
+    assert_eq!(ready.iter().map(|line| [&line["admin"], &line["health"]]).collect::<Vec<_>>(), [[&admin, &health]]);
     let (told, _) = barrier(&office);
     assert_eq!(named(&told, "confirmed"), sorted([&writer(&sidecar), &writer(&office)]), "{told}");
     let ended = made.json()["assignment_id"].as_str().map(|id| format!("/admin/v1/assignments/{id}/end")).unwrap();
@@ -150,6 +155,15 @@ fn an_administration_that_could_do_nothing_says_what_is_missing() {
     let taken = format!("audit.dir={}", sidecar.trail().display());
     let pid = format!("in use by process {}", sidecar.pid());
     said(&[&taken]).says(1, &[&pid, "give this one a folder of its own"]);
+    // It serves no application: nothing is said of who may ask. What it opens is looked at.
+    let whole = fs::read_to_string(office.config_file()).unwrap();
+    let bare: Vec<_> =
+        whole.lines().filter(|line| !line.starts_with("callers:") && !line.contains("name: ehr")).collect();
+    fs::write(office.config_file(), bare.join("\n")).unwrap();
+    let open = said(&["server.admin.listen=0.0.0.0:0", "server.tcp=off", &taken]);
+    open.says(1, &[&pid, "cross the network in the clear", "server.admin.listen"]);
+    assert!(!open.stderr.contains("no caller"), "{}", open.stderr);
+    fs::write(office.config_file(), whole).unwrap();
     let occupied = format!("server.admin.listen={}", sidecar.doors().admin);
     said(&[&occupied]).says(1, &["cannot listen"]);
     assert_eq!(named(&barrier(&sidecar).0, "confirmed"), [writer(&sidecar)], "what did not start is not waited for");

@@ -44,6 +44,14 @@ impl Kept for Consent {
         Some(&self.client)
     }
 
+    fn whom(&self) -> Option<&str> {
+        Some(&self.recipient)
+    }
+
+    fn is_again(&self, other: &Self, now: Timestamp) -> bool {
+        self.is_again(other, now)
+    }
+
     fn standing(&self, now: Timestamp) -> &'static str {
         self.standing(now)
     }

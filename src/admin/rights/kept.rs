@@ -79,7 +79,7 @@ pub trait Kept: Clone + Serialize + DeserializeOwned + Send + Sync {
     fn tenant(&self) -> &Arc<str>;
     fn client(&self) -> Option<&Arc<str>>;
 
-    /// Whom of the client's it is about, where one of a kind is enough. `None`: each is a paper of its own.
+    /// Whom of the client's it is about, where one of a kind is enough. `None`: there may be any number.
     fn whom(&self) -> Option<&str> {
         None
     }

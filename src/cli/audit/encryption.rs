@@ -10,6 +10,7 @@ use crate::{
         failure::Failure,
         output::{print, say},
     },
+    config::Flag,
 };
 
 const AFTER: &str = "\
@@ -70,6 +71,18 @@ fn failure(error: &KeyError) -> Failure {
 }
 
 impl EncryptionArgs {
+    /// The configuration with the keys as typed in the place of its own: for commands that write into the trail, which
+    /// encrypt with them too.
+    pub(super) fn over(&self, config: &ConfigArgs) -> ConfigArgs {
+        let mut config = config.clone();
+        config.set.extend(self.encryption_key.as_ref().map(|path| Flag {
+            name: "--encryption-key".to_owned(),
+            key: "audit.encryption_key_file".to_owned(),
+            value: path.display().to_string(),
+        }));
+        config
+    }
+
     /// The keys as typed; else, unless the trail itself `is_typed`, as configured.
     pub(super) fn keys(
         &self,

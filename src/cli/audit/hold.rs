@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use jiff::Timestamp;
 
-use super::{verify_store, writing};
+use super::{encryption::EncryptionArgs, verify_store, writing};
 use crate::{
     audit::retention::{Hold, HoldError, HoldScope, HoldTurn, HoldsError, hold_record, holds, holds_of},
     cli::{
@@ -96,7 +96,7 @@ struct PlaceArgs {
     #[command(flatten)]
     who: WhoArgs,
     #[command(flatten)]
-    config: ConfigArgs,
+    trail: TrailArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,14 +108,29 @@ struct LiftArgs {
     #[command(flatten)]
     who: WhoArgs,
     #[command(flatten)]
-    config: ConfigArgs,
+    trail: TrailArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_LIST)]
 struct ListArgs {
     #[command(flatten)]
+    trail: TrailArgs,
+}
+
+/// Which trail.
+#[derive(Debug, clap::Args)]
+struct TrailArgs {
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
     config: ConfigArgs,
+}
+
+impl TrailArgs {
+    fn place(&self, context: &Context<'_>) -> Result<writing::Place, Failure> {
+        writing::Place::find(&self.config, &self.encryption, context)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,15 +148,15 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
         HoldCommand::Place(args) => {
             let scope =
                 HoldScope { tenant: args.tenant.clone(), client: args.client.clone(), from: args.from, to: args.to };
-            turn(&args.id, HoldTurn::Place(scope), &args.who, &args.config, context)
+            turn(&args.id, HoldTurn::Place(scope), &args.who, &args.trail, context)
         }
-        HoldCommand::Lift(args) => turn(&args.id, HoldTurn::Lift, &args.who, &args.config, context),
-        HoldCommand::List(args) => list(&args.config, context),
+        HoldCommand::Lift(args) => turn(&args.id, HoldTurn::Lift, &args.who, &args.trail, context),
+        HoldCommand::List(args) => list(&args.trail, context),
     }
 }
 
-fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let place = writing::Place::find(config, context)?;
+fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, trail: &TrailArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let place = trail.place(context)?;
     // Looked at before the folder is taken: a word that is wrong begins no writer.
     let record = hold_record(id, turn.clone(), (&who.by, &who.reason), &standing(&place, context)?, place.now())
         .map_err(|error| refused(&error))?;
@@ -160,8 +175,8 @@ fn turn(id: &str, turn: HoldTurn, who: &WhoArgs, config: &ConfigArgs, context: &
     })?
 }
 
-fn list(config: &ConfigArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let standing = standing(&writing::Place::find(config, context)?, context)?;
+fn list(trail: &TrailArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let standing = standing(&trail.place(context)?, context)?;
     if standing.is_empty() {
         say("no hold stands");
         return Ok(Exit::Done);

@@ -130,10 +130,10 @@ fn folders(
         .next("name its folder as DIR, or the configuration that names it: --config FILE"))
 }
 
-/// Where the trail is shipped to, by the configuration.
+/// Where what the trail shipped is read, by the configuration: the address for that, else the one that it is shipped to.
 fn shipped_to(config: &ConfigArgs, context: &Context<'_>) -> Result<String, Failure> {
     let config = context.offline_config(config)?;
-    app::shipping_address(&config).ok_or_else(|| {
+    app::shipped_address(&config).or_else(|| app::shipping_address(&config)).ok_or_else(|| {
         Failure::new(Exit::CannotRun, "the trail is not shipped")
             .next("name a database: `--store URL`, or set `audit.ship`")
     })
@@ -178,4 +178,32 @@ fn keys(typed: &[String]) -> Result<Vec<VerifierKey>, Failure> {
         }
     }
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a configuration that a test writes need not outlive the machine")]
+    fn a_store_is_read_at_the_address_for_reading_before_the_one_that_ships() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chaperone.yaml");
+        let telemetry = OnceLock::new();
+        let read_at = |audit: &str| {
+            std::fs::write(&file, format!("audit: {{ {audit} }}\n")).unwrap();
+            let context = Context::new(Environment::default(), &telemetry);
+            shipped_to(&ConfigArgs { config: Some(file.clone()), set: Vec::new() }, &context)
+        };
+        let ships = "ship: store, key_file: /k, ship_url: 'postgres://shipper@db/ehr'";
+        assert_eq!(read_at(ships).unwrap(), "postgres://shipper@db/ehr");
+        let reads = format!("{ships}, read_url: 'postgres://auditor@db/ehr'");
+        assert_eq!(read_at(&reads).unwrap(), "postgres://auditor@db/ehr");
+        // Verifying needs no key, so that it reads an encrypted trail too.
+        assert_eq!(read_at(&format!("{reads}, encryption_key_file: /e")).unwrap(), "postgres://auditor@db/ehr");
+        assert_eq!(read_at("ship: off").unwrap_err().what, "the trail is not shipped");
+    }
 }

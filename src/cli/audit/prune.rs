@@ -1,6 +1,11 @@
 //! `chaperone audit prune`: lets segments go whose every record is over its time and under no hold.
 
-use super::{encryption, hold, keys, places::CONFIGURED, prune_store, writing};
+use super::{
+    encryption::{self, EncryptionArgs},
+    hold, keys,
+    places::CONFIGURED,
+    prune_store, writing,
+};
 use crate::{
     audit::retention::{Kept, Plan, PlanError, plan, prune},
     cli::{
@@ -47,6 +52,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = CONFIGURED)]
     store: Option<String>,
     #[command(flatten)]
+    pub(super) encryption: EncryptionArgs,
+    #[command(flatten)]
     pub(super) config: ConfigArgs,
 }
 
@@ -61,7 +68,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     if let Some(url) = &args.store {
         return prune_store::run(url, args, context);
     }
-    let place = writing::Place::find(&args.config, context)?;
+    let place = writing::Place::find(&args.config, &args.encryption, context)?;
     let now = place.now();
     if place.shipped_to.is_some() {
         say("the trail is shipped: the store still holds what goes here, until `audit prune --store`");

@@ -29,7 +29,7 @@ struct Task<'a> {
 }
 
 pub(super) fn run(url: &str, args: &prune::Args, context: &Context<'_>) -> Result<Exit, Failure> {
-    let place = Place::find(&args.config, context)?;
+    let place = Place::find(&args.config, &args.encryption, context)?;
     let url = if url == CONFIGURED { configured(&place)? } else { url };
     let task = Task { place: &place, url, witnesses: place.witnesses(keys(&args.key)?)?, now: place.now() };
     let Some(by) = args.by() else {

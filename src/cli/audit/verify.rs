@@ -42,7 +42,7 @@ pub(in crate::cli) struct Args {
     /// Folder of the trail [default: the configured one]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Verify what a store holds instead of a folder [default address: where the trail is shipped to]
+    /// Verify what a store holds instead of a folder [default address: the configured one]
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "dir")]
     store: Option<String>,
     /// A public key, or a file of them, as `audit vkey` prints it; repeat it for each that ever signed

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use super::encryption::EncryptionArgs;
 use crate::{
     app,
     audit::{
@@ -31,8 +32,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn find(config: &ConfigArgs, context: &Context<'_>) -> Result<Self, Failure> {
-        let config = context.offline_config(config)?;
+    pub(super) fn find(
+        config: &ConfigArgs,
+        encryption: &EncryptionArgs,
+        context: &Context<'_>,
+    ) -> Result<Self, Failure> {
+        let config = context.offline_config(&encryption.over(config))?;
         let dir = config.audit.dir.clone();
         if !dir.is_dir() {
             return Err(Failure::new(Exit::CannotRun, "there is no trail")

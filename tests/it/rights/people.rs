@@ -123,6 +123,11 @@ async fn a_consent_counts_until_it_is_revoked(world: World) {
     assert_eq!(reason_of(admin.enter_consent(&person("adm"), &asked, &once()).await), "role");
     let made = admin.enter_consent(&person("pri"), &asked, &once()).await.unwrap().answer;
     assert_eq!((&*made.state, made.row.entered_by.as_deref()), ("in_force", Some("pri")));
+    let twin = admin.enter_consent(&person("pri"), &asked, &once()).await;
+    assert!(matches!(&twin, Err(AdminError::Twin { id, .. }) if *id == made.row.id), "{twin:?}");
+    let renewal = AskConsent { expires_at: Some("2027-09-01T00:00:00Z".parse().unwrap()), ..asked.clone() };
+    let renewal = admin.enter_consent(&person("pri"), &renewal, &once()).await.unwrap().answer;
+    admin.revoke_consent(&person("pri"), &renewal.row.id, None, &once()).await.unwrap();
     let revoked = admin.revoke_consent(&person("pri"), &made.row.id, None, &once()).await.unwrap().answer;
     assert_eq!(&*revoked.state, "revoked");
     let again = admin.revoke_consent(&person("pri"), &made.row.id, None, &once()).await;

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_copy_of_the_file_that_a_child_inherited_does_not_keep_the_folder_locked() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = FolderLock::take(dir.path()).map_err(|_| "not taken").unwrap();
+        let lock = FolderLock::take(dir.path()).map_err(|_taken| "not taken").unwrap();
         let inherited = lock.file.try_clone().unwrap();
         assert!(
             matches!(FolderLock::take(dir.path()), Err(LockError::Taken(pid)) if pid == std::process::id().to_string())

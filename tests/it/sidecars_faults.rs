@@ -1,6 +1,9 @@
 //! Barriers over all and the status where something is wrong: a store that goes away, too many sidecars, a folder that was copied.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -27,13 +30,16 @@ fn refused(told: &Told, words: &str) {
 }
 
 /// The last barrier that the one sidecar has passed.
-async fn passed(store: &str) -> i64 {
+const PASSED: &str = "SELECT passed FROM sidecars WHERE id <> 'silent'";
+/// How many questions wait for a lock.
+const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+
+async fn number(store: &str, question: &'static str) -> i64 {
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(store).await.unwrap();
-    let question = "SELECT passed FROM sidecars WHERE id <> 'silent'";
-    let passed = sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap();
+    let number = sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    passed
+    number
 }
 
 #[test]
@@ -44,24 +50,40 @@ fn a_store_that_goes_away_while_a_barrier_waits_is_a_problem_in_time() {
     let sidecar = practice.prepared().started();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let says = |sql: &'static str| runtime.block_on(practice.world.execute(Source::Store, sql));
-    // It lives, and never says that it passed.
-    says(
-        "INSERT INTO sidecars (id, process, host, policies, staleness_ms, started_at, seen_at) \
-         VALUES ('silent', 'serve', '', '', 1000, now(), now())",
-    );
-    let goes_away_by = |taking: &dyn Fn()| {
-        let before = runtime.block_on(passed(&store));
+    let asks = |question| runtime.block_on(number(&store, question));
+    let goes_away_by = |taking: &mut dyn FnMut()| {
+        // It lives, and never says that it passed.
+        says(
+            "INSERT INTO sidecars (id, process, host, policies, staleness_ms, started_at, seen_at) \
+             VALUES ('silent', 'serve', '', '', 1000, now(), now())",
+        );
+        let before = asks(PASSED);
         std::thread::scope(|scope| {
             let asked = scope.spawn(|| {
                 let began = Instant::now();
                 (asks_all(&sidecar), began.elapsed())
             });
-            wait_for("it waits for the silent one alone", || (runtime.block_on(passed(&store)) > before).then_some(()));
+            wait_for("it waits for the silent one alone", || (asks(PASSED) > before).then_some(()));
             taking();
             asked.join().unwrap()
         })
     };
-    let (told, took) = goes_away_by(&|| postgres.pause());
+    let is_well_again = || {
+        says("DELETE FROM sidecars WHERE id = 'silent'");
+        wait_for("all is well again", || {
+            let told = asks_all(&sidecar);
+            (told.status == 200 && told.json()["in_force"] == true).then_some(())
+        });
+    };
+    let (_, database) = store.rsplit_once("localhost/").unwrap();
+    let (database, _) = database.split_once('?').unwrap();
+    let mut held = None;
+    let (told, took) = goes_away_by(&mut || {
+        // The server took the question, and is frozen over it: nobody can tell that from a slow one.
+        held = Some(postgres.hold(database, "LOCK TABLE sidecars IN ACCESS EXCLUSIVE MODE"));
+        wait_for("the barrier and the beat have asked", || (asks(WAITING) >= 2).then_some(()));
+        postgres.pause();
+    });
     refused(&told, "nothing can be said of all sidecars: the store does not answer");
     assert!(took < Duration::from_secs(9), "S and three seconds, and two for the store: {took:?}");
     // What else there is to say is said, and soon.
@@ -69,16 +91,14 @@ fn a_store_that_goes_away_while_a_barrier_waits_is_a_problem_in_time() {
     assert_eq!(status["sidecars"], json!({ "unknown": "the store does not answer" }));
     assert_eq!(status["trail"]["health"], "ok");
     postgres.resume();
+    drop(held);
+    is_well_again();
 
-    let (told, took) = goes_away_by(&|| postgres.kill());
+    let (told, took) = goes_away_by(&mut || postgres.kill());
     refused(&told, "nothing can be said of all sidecars");
     assert!(took < Duration::from_secs(9), "{took:?}");
     postgres.restart();
-    says("DELETE FROM sidecars WHERE id = 'silent'");
-    wait_for("all is well again", || {
-        let told = asks_all(&sidecar);
-        (told.status == 200 && told.json()["in_force"] == true).then_some(())
-    });
+    is_well_again();
 }
 
 #[test]
@@ -117,10 +137,17 @@ fn a_thousand_sidecars_are_named_and_of_one_more_it_is_said() {
 #[test]
 fn a_copied_folder_is_told_of_by_the_one_that_lives_and_named_by_the_verifier() {
     let practice = Practice::on(World::sqlite());
-    let mut one = practice.prepared().started();
+    let shipping = || {
+        let sidecar = practice.prepared();
+        let config = fs::read_to_string(sidecar.config_file()).unwrap();
+        let audit = "accept_ephemeral: true, ship: store }";
+        fs::write(sidecar.config_file(), config.replace("accept_ephemeral: true }", audit)).unwrap();
+        sidecar
+    };
+    let mut one = shipping().started();
     let asks = |sidecar: &Sidecar| assert_eq!(sidecar.doors().tcp().ask(&ana_reads()).unwrap().status, 200);
     asks(&one);
-    let mut two = practice.prepared();
+    let mut two = shipping();
     folder::copy(&one.trail(), &two.trail());
     two.start();
     let (first, second) = (writer(&one), writer(&two));

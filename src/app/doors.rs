@@ -145,7 +145,10 @@ fn admin_api(
         hosts: Hosts::loopback_and([]),
         clock: Arc::clone(&house.clock),
         tasks: house.lifecycle.requests(),
-        status: Arc::new(move || state.status()),
+        status: Arc::new(move || {
+            let house = Arc::clone(&state);
+            Box::pin(async move { house.status().await })
+        }),
         barrier: Arc::new(move || {
             let facts = Arc::clone(&facts);
             Box::pin(async move { super::facts::barrier(&facts).await })

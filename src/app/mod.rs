@@ -252,7 +252,15 @@ fn watch_trail(house: &Arc<House>) {
 
 impl House {
     /// The state of every room, for `GET /admin/v1/status`: no ids of people or records.
-    pub(super) fn status(&self) -> serde_json::Value {
+    pub(super) async fn status(&self) -> serde_json::Value {
+        let mut status = self.own_status();
+        if let (Some(sidecars), Some(members)) = (sidecars::told(self).await, status.as_object_mut()) {
+            members.insert("sidecars".to_owned(), sidecars);
+        }
+        status
+    }
+
+    fn own_status(&self) -> serde_json::Value {
         let trail = self.trail.status();
         let failure = self.live.last_failure();
         json!({

@@ -20,6 +20,8 @@ const STORE_WAIT: Duration = Duration::from_secs(2);
 /// A barrier over all waits for this long on top of S, and no longer than a call to the listener may take.
 const ON_TOP: Duration = Duration::from_secs(3);
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(9);
+/// The listener's own limit would say nothing of the store.
+const BARRIER_ANSWER_MAX: Duration = Duration::from_millis(9_500);
 
 /// How this process is called.
 pub(super) fn own(process: Process, config: &Config, trail: &Trail) -> Sidecar {
@@ -63,6 +65,20 @@ fn tell_unnoted(house: &House, why: &str) {
     );
 }
 
+/// The shipped frames of both are held, since each is a writer of its own. Nobody is refused: which of the two is the copy,
+/// a process cannot know.
+fn tell_followed(house: &House, follower: &str) {
+    let own = &house.sidecar.id;
+    tracing::warn!(own, follower, "another process began behind this trail's records: its folder was copied");
+    house.lifecycle.readiness.degraded(
+        COMPONENT,
+        format!(
+            "writer {follower} began behind the records of this process, writer {own}, which lives: the folder of its trail \
+             was copied. Stop one of the two, and give it a fresh folder"
+        ),
+    );
+}
+
 /// Looks for barriers until nothing is answered any more: what is in flight is still waited for. Follows the feeds once it
 /// is noted, where it was not.
 pub(super) fn watch(house: &Arc<House>, mut is_noted: bool) {
@@ -84,7 +100,7 @@ pub(super) fn watch(house: &Arc<House>, mut is_noted: bool) {
             };
             let mut rest = LOOK_EVERY;
             match looked {
-                Ok(()) => {
+                Ok(follower) => {
                     if is_beat_due {
                         beat_at = now + BEAT_EVERY;
                     }
@@ -92,6 +108,9 @@ pub(super) fn watch(house: &Arc<House>, mut is_noted: bool) {
                         is_noted = true;
                         house.lifecycle.readiness.ready(COMPONENT, "noted in the store");
                         super::facts::follow(&house)?;
+                    }
+                    if let Some(follower) = follower {
+                        tell_followed(&house, &follower);
                     }
                 }
                 Err(error) => {
@@ -125,7 +144,11 @@ pub(super) async fn disappear(house: &House) {
 /// What `POST /admin/v1/barrier` with `"scope":"all"` answers.
 pub(super) async fn barrier(house: &House) -> Result<Json, String> {
     let wait = (house.sidecar.staleness + ON_TOP).min(BARRIER_WAIT_MAX);
-    let everywhere = house.admin.barrier_everywhere(&house.sidecar, wait).await;
+    // A server that is frozen ends no connection: what is asked of it is answered by nobody.
+    let limit = (wait + STORE_WAIT).min(BARRIER_ANSWER_MAX);
+    let asking = tokio::time::timeout(limit, house.admin.barrier_everywhere(&house.sidecar, wait));
+    let everywhere =
+        asking.await.map_err(|_elapsed| "nothing can be said of all sidecars: the store does not answer")?;
     let everywhere = everywhere.map_err(|error| Chain(&error).to_string())?;
     let word = if everywhere.in_force { "reached" } else { "not_reached" };
     let mut told = json!({ "barrier": word });
@@ -133,4 +156,14 @@ pub(super) async fn barrier(house: &House) -> Result<Json, String> {
         told.extend(whole);
     }
     Ok(told)
+}
+
+/// What `GET /admin/v1/status` says of all on the store: it is asked most of all where something is wrong, the store too.
+pub(super) async fn told(house: &House) -> Option<Json> {
+    house.store.as_ref()?;
+    Some(match tokio::time::timeout(STORE_WAIT, house.admin.sidecars()).await {
+        Ok(Ok(all)) => serde_json::to_value(&all).unwrap_or_default(),
+        Ok(Err(error)) => json!({ "unknown": Chain(&error).to_string() }),
+        Err(_elapsed) => json!({ "unknown": "the store does not answer" }),
+    })
 }

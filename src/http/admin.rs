@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{admin::Admin, clock::Clock};
 
-/// The longest wait for a barrier: some multiples of the bound on staleness.
+/// The longest wait for a barrier, some multiples of the bound on staleness, and for what stands in the store.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What operators ask without a person.
@@ -33,6 +33,9 @@ pub(super) const BARRIER: &str = "/admin/v1/barrier";
 
 /// What a barrier tells: which sources it waited for. An error is the operator's text.
 pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Json, String>> + Send>> + Send + Sync>;
+
+/// The state of every room, ids of persons and records aside.
+pub type Status = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Json> + Send>> + Send + Sync>;
 
 /// Which sidecars a barrier is for.
 enum Scope {
@@ -47,8 +50,7 @@ pub struct AdminApi {
     pub hosts: Hosts,
     pub clock: Arc<dyn Clock>,
     pub tasks: TaskTracker,
-    /// The state of every room, ids of persons and records aside.
-    pub status: Arc<dyn Fn() -> Json + Send + Sync>,
+    pub status: Status,
     /// Returns once a revocation committed before the call can allow nothing here.
     pub barrier: Barrier,
     /// The same on every sidecar of the store; tells who has confirmed.
@@ -102,7 +104,9 @@ impl AdminApi {
             STATUS => {
                 trace.route = STATUS;
                 require_method(&arrival.method, &Method::GET, "GET")?;
-                layers::to_json(&(self.status)()).map(layers::json_answer)
+                let status = (self.status)();
+                let telling = async move { layers::to_json(&status.await).map(layers::json_answer) };
+                layers::within(BARRIER_WAIT_MAX, &self.tasks, telling).await
             }
             BARRIER => {
                 trace.route = BARRIER;

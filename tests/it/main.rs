@@ -45,6 +45,7 @@ mod reload;
 mod rights;
 mod shipped;
 mod sidecars;
+mod sidecars_faults;
 mod standing;
 mod verifiers;
 mod wire;

@@ -1,6 +1,6 @@
 //! `chaperone audit prune --store`: what is over its time leaves a store by signed stubs, and what stays verifies.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, io::Read, path::PathBuf, process::Stdio, sync::Arc};
 
 use chaperone::{
     app,
@@ -58,11 +58,12 @@ impl Shipped {
         runtime.block_on(async {
             let trail = Trail::open(config, Arc::new(clock.clone())).unwrap();
             app::ship(&trail, self.ships_to.clone(), Arc::new(SystemClock)).unwrap();
-            for (day, client) in records {
+            for (nth, (day, client)) in records.iter().enumerate() {
                 clock.set(at(day));
                 let mut record = Record::new(RecordKind::Decision, clock.now());
                 (record.tenant, record.client) = (Some("T1".into()), Some((*client).into()));
-                drop(trail.append((), record, Tier::Remote).await.unwrap());
+                let tier = if nth + 1 < records.len() { Tier::Process } else { Tier::Remote };
+                drop(trail.append((), record, tier).await.unwrap());
             }
             trail.close().await.unwrap();
         });
@@ -248,6 +249,71 @@ fn the_trails_of_several_folders_are_pruned_together_and_a_hold_in_any_of_them_k
     assert!(gone.starts_with("4 parts with "), "{gone}");
     let verified = one.done(&verify);
     assert_eq!(verified.matches("pruned up to record").count(), 4, "{verified}");
+}
+
+#[test]
+fn a_hold_that_the_store_gets_from_another_folder_meanwhile_stops_a_pruning_between_two_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, elsewhere] = ["t.db", "other.db"].map(|name| folder.path().join(name));
+    let [url, other_url] = [&file, &elsewhere].map(|path| format!("sqlite://{}", path.display()));
+    let (one, other) = (Shipped::new(&url, &url), Shipped::new(&other_url, &other_url));
+    one.write(&[("2018-05-10T15:00:00Z", "C1")]);
+    one.write(&[("2018-06-10T15:00:00Z", "C2")]);
+    one.write(&[(&SystemClock.now().to_string(), "C3")]);
+    other.write(&[(&SystemClock.now().to_string(), "C3")]);
+    other.done(&["hold", "place", "case", "--client", "C2", "--by", "pri", "--reason", "26-113"]);
+    other.write(&[(&SystemClock.now().to_string(), "C3")]);
+
+    // What the other folder ships arrives as the first part goes.
+    let tables = ["audit_writer", "audit_frame", "audit_record", "audit_checkpoint"];
+    let kept = tables.map(|table| format!("CREATE TABLE late_{table} AS SELECT * FROM other.{table};")).concat();
+    let arrives = tables.map(|table| format!("INSERT INTO {table} SELECT * FROM late_{table};")).concat();
+    let meanwhile = format!(
+        "ATTACH '{}' AS other; {kept} \
+         CREATE TRIGGER meanwhile AFTER INSERT ON audit_pruned BEGIN {arrives} END;",
+        elsewhere.display()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(on_file(&file, &meanwhile));
+    let stopped = one.run(&["prune", "--store", &url, "--by", "pri"]);
+    let why = "a legal hold was placed or lifted since this pruning was planned";
+    stopped.says(1, &[why, "run it again: what the hold names is kept; what went before it is recorded"]);
+    assert_eq!(one.clients(), "C2C3", "the first part was gone, the second stays");
+    let said = one.exported("jsonl", "admin");
+    assert_eq!(said.matches("\"store_pruned\"").count(), 1, "{said}");
+
+    runtime.block_on(on_file(&file, "DROP TRIGGER meanwhile"));
+    let key = other.path("one.vkey").display().to_string();
+    let again = one.done(&["prune", "--store", &url, "--by", "pri", "--key", &key]);
+    assert!(again.starts_with("no part may go") && again.contains("hold case keeps it"), "{again}");
+    let verified = one.done(&["verify", "--store", &url, "--key", "one.vkey", "--key", &key]);
+    assert_eq!(verified.matches("pruned up to record").count(), 1, "{verified}");
+}
+
+#[test]
+fn an_export_of_a_store_that_is_pruned_meanwhile_does_not_pass_for_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/t.db", folder.path().display());
+    let shipped = Shipped::new(&url, &url);
+    // More than is read ahead, and more than a pipe holds.
+    let start = at("2018-05-10T15:00:00Z");
+    let old: Vec<_> = (0..1_600).map(|second| (start + jiff::SignedDuration::from_secs(second)).to_string()).collect();
+    shipped.write(&old.iter().map(|day| (day.as_str(), "C1")).collect::<Vec<_>>());
+    shipped.write(&[(&SystemClock.now().to_string(), "C3")]);
+
+    let mut export = chaperone();
+    export.args(["audit", "export", "--format", "jsonl", "--store", &url]).current_dir(shipped.home.path());
+    let mut export = export.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut rows = export.stdout.take().unwrap();
+    rows.read_exact(&mut [0]).unwrap();
+    let gone = shipped.done(&["prune", "--store", &url, "--by", "pri"]);
+    assert!(gone.starts_with("1 part with 160"), "{gone}");
+    let mut rest = String::new();
+    rows.read_to_string(&mut rest).unwrap();
+    let ended = export.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(rest.lines().count() < 1_600, "the pruning came too late for this test");
+    assert!(ended.status.code() == Some(6) && said.contains("are not here any more"), "{:?} {said}", ended.status);
 }
 
 #[test]

@@ -77,26 +77,26 @@ pub(crate) fn ana_asks_for_c4(sidecar: &Sidecar) -> Json {
     told.json()
 }
 
-fn writer(sidecar: &Sidecar) -> String {
+pub(crate) fn writer(sidecar: &Sidecar) -> String {
     sidecar.doors().admin("/admin/v1/status")["trail"]["writer"].as_str().unwrap().to_owned()
 }
 
 /// The answer of a barrier over all, and how long it took.
-fn barrier(sidecar: &Sidecar) -> (Json, Duration) {
+pub(crate) fn barrier(sidecar: &Sidecar) -> (Json, Duration) {
     let began = Instant::now();
     let told = desk(sidecar).post("/admin/v1/barrier", &json!({ "scope": "all" })).unwrap();
     assert_eq!(told.status, 200, "{}", told.body);
     (told.json(), began.elapsed())
 }
 
-fn named(barrier: &Json, list: &str) -> Vec<String> {
+pub(crate) fn named(barrier: &Json, list: &str) -> Vec<String> {
     let ids = barrier[list].as_array().unwrap().iter().map(|one| one["sidecar"].as_str().unwrap().to_owned());
     let mut ids: Vec<_> = ids.collect();
     ids.sort();
     ids
 }
 
-fn sorted<const N: usize>(ids: [&str; N]) -> Vec<String> {
+pub(crate) fn sorted<const N: usize>(ids: [&str; N]) -> Vec<String> {
     let mut ids = ids.map(str::to_owned);
     ids.sort();
     ids.into()

@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use self::rows::{Row, Standing};
+use self::rows::Row;
 use super::{Admin, error::AdminError};
 use crate::{audit::changes, domain::Timestamp, store::Transaction};
 
@@ -71,6 +71,30 @@ pub struct Unconfirmed {
     pub why: String,
 }
 
+/// The sidecars of the store, as they stand in it.
+#[derive(Debug, Serialize)]
+pub struct Sidecars {
+    /// The number of the last barrier over all.
+    pub barrier: i64,
+    /// Seen lately.
+    pub seen: Vec<Standing>,
+    /// Not seen for so long that they are killed or cut off.
+    pub gone: Vec<Standing>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    #[serde(flatten)]
+    pub named: Named,
+    /// How long ago that was, by the same clock.
+    pub unseen_ms: u64,
+    /// The policies that it had then.
+    pub policies: String,
+    /// The last barrier over all that it passed.
+    pub passed: i64,
+}
+
 /// Why nothing can be said about all sidecars.
 #[derive(Debug, thiserror::Error)]
 pub enum EverywhereError {
@@ -96,7 +120,7 @@ impl Admin {
         self.noted(&mut transaction, me).await?;
         let ids: BTreeSet<String> = rows::ids(&mut transaction).await?.into_iter().collect();
         for dead in ids.intersection(&writers).filter(|id| **id != me.id) {
-            rows::age(&mut transaction, dead).await?;
+            rows::age(&mut transaction, dead, &me.id).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -111,31 +135,34 @@ impl Admin {
         self.rooms.live.current().map(|bundle| bundle.revision.to_string()).unwrap_or_default()
     }
 
-    /// Looks whether somebody waits for this sidecar, and passes the barrier then; says that it lives where that is due.
+    /// Looks whether somebody waits for this sidecar, and passes the barrier then; says that it lives where that is due, or
+    /// where somebody thinks otherwise. Returns who that is: a writer that began behind this one's records, in a copy of its
+    /// folder.
     ///
     /// # Errors
     ///
     /// [`AdminError`]: the store does not answer; whoever waits goes on to wait.
-    pub async fn look_for_barriers(&self, me: &Sidecar, is_beat_due: bool) -> Result<(), AdminError> {
+    pub async fn look_for_barriers(&self, me: &Sidecar, is_beat_due: bool) -> Result<Option<String>, AdminError> {
         let store = self.store()?;
         let mut reading = store.read().await?;
         let standing = rows::standing(&mut reading, &me.id).await?;
         reading.commit().await?;
-        match standing {
+        match standing.passed {
             // The store was away at the start, or is another one, restored.
-            Standing { passed: None, .. } => {
+            None => {
                 let mut transaction = store.begin().await?;
                 self.noted(&mut transaction, me).await?;
-                Ok(transaction.commit().await?)
+                transaction.commit().await?;
             }
-            Standing { number, passed: Some(passed) } if passed < number => self.pass(me, number).await,
-            Standing { .. } if is_beat_due => {
+            Some(passed) if passed < standing.number => self.pass(me, standing.number).await?,
+            Some(_) if is_beat_due || standing.follower.is_some() => {
                 let mut transaction = store.begin().await?;
                 rows::beat(&mut transaction, &me.id, &self.revision()).await?;
-                Ok(transaction.commit().await?)
+                transaction.commit().await?;
             }
-            Standing { .. } => Ok(()),
+            Some(_) => {}
         }
+        Ok(standing.follower)
     }
 
     /// Passes the barrier `number`, which was read before: what was committed until then can allow nothing here any more.
@@ -158,6 +185,21 @@ impl Admin {
         let mut transaction = self.store()?.begin().await?;
         rows::leave(&mut transaction, &me.id).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// The sidecars that are noted in the store, for whoever looks.
+    ///
+    /// # Errors
+    ///
+    /// [`EverywhereError`]: nothing can be said.
+    pub async fn sidecars(&self) -> Result<Sidecars, EverywhereError> {
+        let mut reading = self.store()?.read().await.map_err(AdminError::from)?;
+        let barrier = rows::last(&mut reading).await.map_err(AdminError::from)?;
+        let rows = rows::all(&mut reading).await.map_err(AdminError::from)?.ok_or(EverywhereError::TooMany)?;
+        reading.commit().await.map_err(AdminError::from)?;
+        let (gone, seen): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| unseen(row) >= FORGOTTEN_AFTER);
+        let told = |rows: Vec<Row>| rows.into_iter().map(stands).collect();
+        Ok(Sidecars { barrier, seen: told(seen), gone: told(gone) })
     }
 
     /// Waits until every sidecar has confirmed that a revocation which was committed before the call can allow nothing
@@ -188,19 +230,33 @@ impl Admin {
     }
 }
 
+/// The store's clock may have been set back.
+fn unseen(row: &Row) -> Duration {
+    Duration::from_millis(u64::try_from(row.unseen_ms).unwrap_or(0))
+}
+
+fn named(row: &Row) -> Named {
+    Named {
+        sidecar: row.id.clone(),
+        process: row.process.clone(),
+        host: row.host.clone(),
+        last_seen: Some(row.seen_at),
+    }
+}
+
+fn stands(row: Row) -> Standing {
+    let (named, unseen_ms) = (named(&row), u64::try_from(row.unseen_ms).unwrap_or(0));
+    Standing { named, unseen_ms, policies: row.policies, passed: row.passed }
+}
+
 /// Who has passed the barrier `number`, `waited` after the call.
 fn judge(me: &Sidecar, rows: &[Row], number: i64, waited: Duration) -> Everywhere {
     let mut everywhere =
         Everywhere { in_force: false, confirmed: Vec::new(), unconfirmed: Vec::new(), gone: Vec::new() };
     for row in rows {
-        let unseen = Duration::from_millis(u64::try_from(row.unseen_ms).unwrap_or(0));
+        let unseen = unseen(row);
         let is_fresh_by_itself = waited >= Duration::from_millis(row.staleness_ms).saturating_add(GRACE);
-        let named = Named {
-            sidecar: row.id.clone(),
-            process: row.process.clone(),
-            host: row.host.clone(),
-            last_seen: Some(row.seen_at),
-        };
+        let named = named(row);
         if row.passed >= number {
             everywhere.confirmed.push(named);
         } else if unseen >= FORGOTTEN_AFTER && is_fresh_by_itself {

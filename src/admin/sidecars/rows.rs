@@ -9,8 +9,11 @@ use crate::{
 const SIDECARS_MAX: usize = 1_000;
 
 const NEXT: Sql = Sql::both("UPDATE sidecar_barrier SET number = number + 1 WHERE only_row = 1 RETURNING number");
-const STANDING: Sql =
-    Sql::both("SELECT number, (SELECT passed FROM sidecars WHERE id = $1) AS passed FROM sidecar_barrier");
+const NUMBER: Sql = Sql::both("SELECT number FROM sidecar_barrier");
+const STANDING: Sql = Sql::both(
+    "SELECT number, (SELECT passed FROM sidecars WHERE id = $1) AS passed, \
+     (SELECT trouble FROM sidecars WHERE id = $1 AND tried < 0) AS follower FROM sidecar_barrier",
+);
 const APPEAR: Sql = Sql {
     sqlite: "INSERT INTO sidecars (id, process, host, policies, staleness_ms, started_at, seen_at) VALUES ($1, $2, $3, $4, $5, \
              strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) ON CONFLICT (id) DO NOTHING",
@@ -18,8 +21,10 @@ const APPEAR: Sql = Sql {
                clock_timestamp(), clock_timestamp()) ON CONFLICT (id) DO NOTHING",
 };
 const BEAT: Sql = Sql {
-    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), policies = $2 WHERE id = $1",
-    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), policies = $2 WHERE id = $1",
+    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), policies = $2, tried = max(tried, 0), \
+             trouble = CASE WHEN tried < 0 THEN NULL ELSE trouble END WHERE id = $1",
+    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), policies = $2, tried = greatest(tried, 0), \
+               trouble = CASE WHEN tried < 0 THEN NULL ELSE trouble END WHERE id = $1",
 };
 const PASS: Sql = Sql {
     sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), passed = $2, trouble = NULL WHERE id = $1",
@@ -29,12 +34,14 @@ const FAIL: Sql = Sql {
     sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), tried = $2, trouble = $3 WHERE id = $1",
     postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), tried = $2, trouble = $3 WHERE id = $1",
 };
-/// As if it had not been seen for longer than one that lives is; what was seen before that stays as old as it is.
+/// As if it had not been seen for longer than one that lives is; what was seen before that stays as old as it is. No barrier
+/// has a number below 0: that is how it finds, if it lives, that its `trouble` is who began behind it.
 const AGE: Sql = Sql {
-    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 seconds') \
-             WHERE id = $1 AND julianday(seen_at) > julianday('now', '-61 seconds')",
-    postgres: "UPDATE sidecars SET seen_at = clock_timestamp() - interval '61 seconds' \
-               WHERE id = $1 AND seen_at > clock_timestamp() - interval '61 seconds'",
+    sqlite: "UPDATE sidecars SET tried = -1, trouble = $2, seen_at = CASE \
+             WHEN julianday(seen_at) > julianday('now', '-61 seconds') THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 seconds') \
+             ELSE seen_at END WHERE id = $1",
+    postgres: "UPDATE sidecars SET tried = -1, trouble = $2, \
+               seen_at = least(seen_at, clock_timestamp() - interval '61 seconds') WHERE id = $1",
 };
 const LEAVE: Sql = Sql::both("DELETE FROM sidecars WHERE id = $1");
 /// What nobody has seen for a day stops nobody any more.
@@ -44,10 +51,10 @@ const SWEEP: Sql = Sql {
 };
 const IDS: Sql = Sql::both("SELECT id FROM sidecars ORDER BY id LIMIT 1001");
 const ALL: Sql = Sql {
-    sqlite: "SELECT id, process, host, staleness_ms, passed, tried, trouble, seen_at, \
+    sqlite: "SELECT id, process, host, policies, staleness_ms, passed, tried, trouble, seen_at, \
              CAST((julianday('now') - julianday(seen_at)) * 86400000 AS integer) AS unseen_ms \
              FROM sidecars ORDER BY started_at, id LIMIT 1001",
-    postgres: "SELECT id, process, host, staleness_ms, passed, tried, trouble, seen_at, \
+    postgres: "SELECT id, process, host, policies, staleness_ms, passed, tried, trouble, seen_at, \
                CAST(extract(epoch FROM clock_timestamp() - seen_at) * 1000 AS bigint) AS unseen_ms \
                FROM sidecars ORDER BY started_at, id LIMIT 1001",
 };
@@ -58,6 +65,7 @@ pub(super) struct Row {
     pub(super) id: String,
     pub(super) process: String,
     pub(super) host: String,
+    pub(super) policies: String,
     pub(super) staleness_ms: u64,
     pub(super) passed: i64,
     pub(super) tried: i64,
@@ -67,10 +75,12 @@ pub(super) struct Row {
 }
 
 /// The number of the last barrier, and the last one that this sidecar passed; `None`: it is not noted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) number: i64,
     pub(super) passed: Option<i64>,
+    /// Who called it gone since its last beat.
+    pub(super) follower: Option<String>,
 }
 
 /// Takes the number of a new barrier.
@@ -80,7 +90,12 @@ pub(super) async fn next(transaction: &mut Transaction) -> Result<i64, StoreErro
 
 pub(super) async fn standing(transaction: &mut Transaction, id: &str) -> Result<Standing, StoreError> {
     let row = transaction.row(STANDING, &[Value::from(id)]).await?.ok_or_else(no_number)?;
-    Ok(Standing { number: number(&row)?, passed: row.int("passed")? })
+    Ok(Standing { number: number(&row)?, passed: row.int("passed")?, follower: row.text("follower")? })
+}
+
+/// The number of the last barrier.
+pub(super) async fn last(transaction: &mut Transaction) -> Result<i64, StoreError> {
+    transaction.row(NUMBER, &[]).await?.as_ref().map_or_else(|| Err(no_number()), number)
 }
 
 fn number(row: &StoredRow) -> Result<i64, StoreError> {
@@ -115,8 +130,8 @@ pub(super) async fn fail(transaction: &mut Transaction, id: &str, number: i64, w
     transaction.run(FAIL, &[id.into(), number.into(), why.into()]).await.map(drop)
 }
 
-pub(super) async fn age(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
-    transaction.run(AGE, &[id.into()]).await.map(drop)
+pub(super) async fn age(transaction: &mut Transaction, id: &str, follower: &str) -> Result<(), StoreError> {
+    transaction.run(AGE, &[id.into(), follower.into()]).await.map(drop)
 }
 
 pub(super) async fn leave(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
@@ -145,6 +160,7 @@ fn read(row: &StoredRow) -> Result<Row, StoreError> {
         id: row.some_text("id")?,
         process: row.some_text("process")?,
         host: row.some_text("host")?,
+        policies: row.some_text("policies")?,
         staleness_ms: u64::try_from(number("staleness_ms")?).unwrap_or(u64::MAX),
         passed: number("passed")?,
         tried: number("tried")?,

@@ -11,6 +11,7 @@ fn row(id: &str, passed: i64, unseen_ms: i64) -> Row {
         id: id.into(),
         process: "serve".into(),
         host: "one".into(),
+        policies: "sha256:aa".into(),
         staleness_ms: 2_000,
         passed,
         tried: 0,

@@ -61,22 +61,19 @@ impl StoreRecords {
 
 impl RecordSource for StoreRecords {
     fn begin(&self, query: Query, after: Option<Cursor>) -> Reading<'_, Box<dyn RecordRun>> {
-        let finder = Arc::clone(&self.finder);
         Box::pin(async move {
             let until = after.and_then(|cursor| cursor.until);
             let arrived = match until {
                 Some(until) => Arrived { upto: until.arrived },
-                None => finder.arrived().await.map_err(unread)?,
+                None => self.finder.arrived().await.map_err(unread)?,
             };
             let known = until
                 .filter(|until| !until.writer.is_nil())
                 .map(|until| KnownBefore { writer: until.writer.to_string(), seq: until.seq });
             let after = after.map(|cursor| cursor.after);
-            let since = query.from.unwrap_or(Timestamp::MIN);
-            let missing = self.gap(FolderExtent::default(), since).await?.map(|gap| gap.missing());
             Ok(Box::new(StoreRun {
-                finder,
-                missing,
+                source: self.clone(),
+                since: query.from.unwrap_or(Timestamp::MIN),
                 filter: filter(&query),
                 sieve: Sieve::new(query),
                 from: after.map_or_else(RowPlace::first, |after| RowPlace::before(after.at)),
@@ -124,8 +121,8 @@ fn filter(query: &Query) -> RecordFilter {
 }
 
 struct StoreRun {
-    finder: Arc<TrailFinder>,
-    missing: Option<Missing>,
+    source: StoreRecords,
+    since: Timestamp,
     filter: RecordFilter,
     sieve: Sieve,
     /// Behind which row the next ones are.
@@ -143,7 +140,8 @@ struct StoreRun {
 
 impl StoreRun {
     async fn more(&mut self) -> Result<(), QueryError> {
-        let rows = self.finder.find(&self.filter, &self.from, self.arrived, &self.known).await.map_err(unread)?;
+        let finder = &self.source.finder;
+        let rows = finder.find(&self.filter, &self.from, self.arrived, &self.known).await.map_err(unread)?;
         // The price of a look grows with the months that there are: none is made to hear that there is nothing more.
         self.is_over = rows.len() < FOUND_AT_ONCE;
         if let Some(last) = rows.last() {
@@ -198,8 +196,11 @@ impl RecordRun for StoreRun {
     }
 
     /// What it can tell: what was pruned, and writers that others name and that are not there.
-    fn missing(&self) -> Option<Missing> {
-        self.missing.clone()
+    fn missing(&mut self) -> Reading<'_, Option<Missing>> {
+        Box::pin(async move {
+            let gap = self.source.gap(FolderExtent::default(), self.since).await?;
+            Ok(gap.map(|gap| gap.missing()))
+        })
     }
 }
 

@@ -26,8 +26,8 @@ impl RecordSource for BothRecords {
             let since = query.from.unwrap_or(Timestamp::MIN);
             let first = Side::of(self.first.begin(query.clone(), after).await?);
             let second = Side::of(self.second.begin(query, after).await?);
-            let missing = self.second.gap(first.run.extent(), since).await?.map(|gap| gap.missing());
-            Ok(Box::new(BothRun { first, second, missing }) as Box<dyn RecordRun>)
+            let store = Arc::clone(&self.second);
+            Ok(Box::new(BothRun { first, second, store, since }) as Box<dyn RecordRun>)
         })
     }
 }
@@ -55,7 +55,9 @@ impl Side {
 struct BothRun {
     first: Side,
     second: Side,
-    missing: Option<Missing>,
+    /// Where the second one reads.
+    store: Arc<dyn RecordSource>,
+    since: Timestamp,
 }
 
 impl RecordRun for BothRun {
@@ -96,7 +98,10 @@ impl RecordRun for BothRun {
 
     /// What left the folder should be in the store. It is not there where it was pruned, or where this store is another
     /// one, or an older copy, than the one that had it.
-    fn missing(&self) -> Option<Missing> {
-        self.missing.clone()
+    fn missing(&mut self) -> Reading<'_, Option<Missing>> {
+        Box::pin(async move {
+            let gap = self.store.gap(self.first.run.extent(), self.since).await?;
+            Ok(gap.map(|gap| gap.missing()))
+        })
     }
 }

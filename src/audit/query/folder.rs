@@ -455,8 +455,10 @@ impl RecordRun for OffRuntime {
         self.lost.clone()
     }
 
-    fn missing(&self) -> Option<Missing> {
-        self.extent.missing()
+    /// As of its begin: a segment that is taken away later is an error where it is read.
+    fn missing(&mut self) -> Reading<'_, Option<Missing>> {
+        let missing = self.extent.missing();
+        Box::pin(async move { Ok(missing) })
     }
 
     fn extent(&self) -> FolderExtent {

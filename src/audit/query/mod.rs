@@ -265,8 +265,9 @@ pub trait RecordRun: Send {
     /// The first record that should be there and cannot be read, as `WRITER/SEQ`.
     fn lost(&self) -> Option<String>;
 
-    /// What this run should have and was taken away from where it reads.
-    fn missing(&self) -> Option<Missing>;
+    /// What this run should have and was taken away from where it reads, as of now. A store can be pruned between two looks
+    /// at it: whoever must have all asks again behind the last record, since no look that found less was before the stub.
+    fn missing(&mut self) -> Reading<'_, Option<Missing>>;
 
     /// What the folder that it reads has of the trail; nothing, where it reads none.
     fn extent(&self) -> FolderExtent {
@@ -303,5 +304,5 @@ pub async fn page(
         was_short = is_short;
     };
     let page = Page::of(records, limit, has_more, run.until());
-    Ok(Page { lost: run.lost(), missing: run.missing(), ..page })
+    Ok(Page { lost: run.lost(), missing: run.missing().await?, ..page })
 }

@@ -213,19 +213,29 @@ fn from_trail(
     let since = since.map_or(Timestamp::MIN, |day| day.timestamp());
     let keys = args.encryption.keys(args.dir.is_some() && args.config.config.is_none(), &args.config, context)?;
     let found = context.block_on(async {
-        if let Some(record) = trail.first_missing(since).await? {
-            return Err(Failure::new(
-                Exit::TrailBroken,
-                format!("the records from {record} on are not in this trail any more: an accounting of the rest would lack them"),
-            )
-            .at(trail.named())
-            .next("name all of its places: its folder, and the store that it was shipped to (`--trail-store URL`)"));
-        }
-        audit::disclosed(&*trail.source(keys)?, query, until).await.map_err(|error| unread(&error))
+        is_whole(trail, since).await?;
+        let found = audit::disclosed(&*trail.source(keys)?, query, until).await.map_err(|error| unread(&error))?;
+        // A store can be pruned while it is read.
+        is_whole(trail, since).await?;
+        Ok::<_, Failure>(found)
     })??;
     // A list that lacks something is worse than none: it would be handed over as the whole.
     whole(found.lost.as_deref(), None, &trail.named())?;
     Ok(found)
+}
+
+async fn is_whole(trail: &TrailPlaces, since: Timestamp) -> Result<(), Failure> {
+    match trail.first_missing(since).await? {
+        None => Ok(()),
+        Some(record) => Err(Failure::new(
+            Exit::TrailBroken,
+            format!(
+                "the records from {record} on are not in this trail any more: an accounting of the rest would lack them"
+            ),
+        )
+        .at(trail.named())
+        .next("name all of its places: its folder, and the store that it was shipped to (`--trail-store URL`)")),
+    }
 }
 
 fn accounting(

@@ -132,6 +132,9 @@ struct Written {
     records: u64,
     sha256: String,
     runs: Runs,
+    lost: Option<String>,
+    /// As of the last record.
+    missing: Option<Missing>,
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
@@ -141,28 +144,28 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let keys = args.encryption.keys(args.dir.is_some(), &args.config, context)?;
     let format = args.format.format();
     let is_whole =
-        |lost: Option<String>, missing: Option<Missing>| whole(lost.as_deref(), missing.as_ref(), &places.named());
-    let (written, lost, missing) = match &args.out {
+        |lost: &Option<String>, missing: &Option<Missing>| whole(lost.as_deref(), missing.as_ref(), &places.named());
+    let written = match &args.out {
         None => context.block_on(async {
             let mut run = begun(&places, keys, query).await?;
-            let written = write(&mut *run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref()).await?;
-            Ok::<_, Failure>((written, run.lost(), run.missing()))
+            write(&mut *run, format, &mut BufWriter::new(io::stdout().lock()), bar.as_ref()).await
         })??,
         Some(path) => {
             let place = |error: io::Error| Failure::of(Exit::CannotRun, &error).at(path.display().to_string());
             let mut file = WholeFile::beside(path).map_err(place)?;
             let written = context.block_on(async {
                 let mut run = begun(&places, keys, query).await?;
-                is_whole(run.lost(), run.missing())?;
+                is_whole(&run.lost(), &run.missing().await.map_err(|error| unread(&error))?)?;
                 write(&mut *run, format, &mut file, bar.as_ref()).await
             })??;
+            is_whole(&written.lost, &written.missing)?;
             // The proof first: a file that stands there without it would look like one that has none.
             if format == Format::Jsonl {
                 let checkpoints = checkpoints(args, context)?;
                 prove(&places, path, &written, checkpoints.as_deref(), context)?;
             }
             file.keep().map_err(place)?;
-            (written, None, None)
+            written
         }
     };
     if let Some(bar) = bar {
@@ -174,7 +177,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Exit, Failure> {
          (GET /admin/v1/audit/export) an export is recorded",
         written.sha256
     ));
-    is_whole(lost, missing)
+    is_whole(&written.lost, &written.missing)
 }
 
 async fn begun(places: &Places, keys: EncryptionKeys, query: Query) -> Result<Box<dyn RecordRun>, Failure> {
@@ -227,7 +230,8 @@ async fn write(
     }
     into.flush().map_err(unwritten)?;
     let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Written { records, sha256, runs })
+    let missing = run.missing().await.map_err(|error| unread(&error))?;
+    Ok(Written { records, sha256, runs, lost: run.lost(), missing })
 }
 
 fn moving() -> ProgressBar {

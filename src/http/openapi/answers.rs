@@ -238,16 +238,35 @@ fn ticket() -> Shape {
 
 /// Of one sidecar: its sources. Of all: who has confirmed.
 fn barrier() -> Shape {
-    let named =
-        || [need("sidecar", text()), need("process", text()), need("host", text()), may("last_seen", instant())];
-    let unconfirmed = named().into_iter().chain([need("why", text())]);
+    let unconfirmed = sidecar().into_iter().chain([need("why", text())]);
     open([
         need("barrier", text()),
         may("sources", anything()),
         may("in_force", flag()),
-        may("confirmed", list(open(named()))),
+        may("confirmed", list(open(sidecar()))),
         may("unconfirmed", list(open(unconfirmed))),
-        may("gone", list(open(named()))),
+        may("gone", list(open(sidecar()))),
+    ])
+}
+
+fn sidecar() -> [Member; 4] {
+    [need("sidecar", text()), need("process", text()), need("host", text()), may("last_seen", instant())]
+}
+
+/// Of this process, and of all on its store; `unknown`: why nothing can be said of those.
+fn status() -> Shape {
+    let standing = || {
+        let more = [need("unseen_ms", count()), need("policies", text()), need("passed", count())];
+        list(open(sidecar().into_iter().chain(more)))
+    };
+    let sidecars = [may("barrier", count()), may("seen", standing()), may("gone", standing()), may("unknown", text())];
+    open([
+        need("schema_version", count()),
+        need("version", text()),
+        need("ready", flag()),
+        need("policies", anything()),
+        need("trail", anything()),
+        may("sidecars", open(sidecars)),
     ])
 }
 
@@ -260,5 +279,5 @@ fn operators() -> Vec<(&'static str, Shape)> {
         may("missing_upto", text()),
         may("whole_from", instant()),
     ];
-    vec![("Document", anything()), ("Status", anything()), ("Barrier", barrier()), ("Records", open(records))]
+    vec![("Document", anything()), ("Status", status()), ("Barrier", barrier()), ("Records", open(records))]
 }

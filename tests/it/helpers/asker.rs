@@ -124,7 +124,14 @@ impl<S: Patient> Asker<S> {
 
     fn read_some(&mut self) -> std::io::Result<()> {
         let mut bytes = [0; 8192];
-        match self.stream.read(&mut bytes)? {
+        let read = loop {
+            match self.stream.read(&mut bytes) {
+                // A child of this process ended: a read with a time limit is not taken up again by itself.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        match read {
             0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
             read => {
                 self.unread.extend_from_slice(&bytes[..read]);

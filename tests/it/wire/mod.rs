@@ -260,7 +260,7 @@ fn admin(authorizing: &Authorizing) -> AdminApi {
         hosts: Hosts::loopback_and([]),
         clock: Arc::clone(&clock),
         tasks: TaskTracker::new(),
-        status: Arc::new(|| json!({"policies":{"revision":"sha256:aa"}})),
+        status: Arc::new(|| Box::pin(async { json!({"policies":{"revision":"sha256:aa"}}) })),
         barrier: Arc::new(|| Box::pin(async { Ok(json!({})) })),
         barrier_everywhere: Arc::new(|| Box::pin(async { Ok(json!({"barrier":"not_reached","in_force":false})) })),
         admin: authorizing.admin(None),

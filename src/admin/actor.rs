@@ -90,12 +90,17 @@ impl Admin {
         if !evaluation.decision.is_allow() {
             let reason = evaluation.reason.clone().unwrap_or(Reason::UNKNOWN_ACTION);
             let said = evaluation.policies.iter().find_map(|policy| policy.text.as_deref());
+            let unsaid = match reason.as_str() {
+                "unknown_principal" => "the facts do not know this person",
+                "unknown_resource" => "the facts do not know such a thing",
+                _ => "no policy permits it to this person",
+            };
             // By its kind alone: whom a thing is about is nothing that a refusal may tell.
             let text = format!(
                 "`{}` on `{}` was asked for and is refused: {}",
                 plea.action,
                 plea.resource.kind,
-                said.unwrap_or("no policy permits it to this person")
+                said.unwrap_or(unsaid)
             );
             return Err(AdminError::Refused { reason, text: Some(text) });
         }

@@ -106,7 +106,7 @@ struct RequestArgs {
     /// Other field groups instead of the default ones, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "GROUP")]
     fields: Vec<String>,
-    /// How long
+    /// How long: 60 where it is not said and 240 at most, unless `grants` in the configuration says otherwise
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u32>,
     /// The person's session, as `mfa=true,idle_seconds=5,age_seconds=60`; what is not said counts against it
@@ -188,7 +188,18 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Exit, Failure> {
     let (method, path, body) = call;
     let answer = context.block_on(place.call(Call { method, path: &path, body }, &state))??;
     const SHOWN: Shown<'_> = Shown {
-        words: &["grant_id", "state", "user", "client", "reason_code", "expires_at", "approve_by", "fields", "version"],
+        words: &[
+            "grant_id",
+            "state",
+            "user",
+            "client",
+            "reason_code",
+            "expires_at",
+            "ended_at",
+            "approve_by",
+            "fields",
+            "version",
+        ],
         unsaid: &[],
     };
     print(match place.output {

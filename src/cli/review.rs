@@ -68,7 +68,7 @@ pub(super) struct Args {
 enum ReviewCommand {
     /// Print the queue, those due first
     List(ListArgs),
-    /// Print one, with what the holder wrote
+    /// Print one, with what the holder wrote when asking
     Show(ShowArgs),
     /// Close one
     Decide(DecideArgs),

@@ -160,10 +160,12 @@ fn next_after(reason: &str) -> &'static str {
         }
         "tenant_missing" => "Say in the session which organization it is in: `tenant`",
         "tenant_mismatch" => "Name what is of the organization that the session is in",
-        "unknown_principal" | "unknown_resource" => "Look at the ids that were sent: the facts do not know one of them",
+        "unknown_principal" => "Look at the id of the person that was sent",
+        "unknown_resource" => "Look at the id of the thing that was sent",
+        "grant_ineligible" => "Ask under a reason code that fits, or let somebody ask who may",
         "self_grant" | "ticket_self" | "dual_control" => "Let another person do it, whom it does not concern",
         "reason_required" | "grant_scope" => "Mend the request and send it again",
-        _ => "Let somebody do it who may; `reason` names the rule that stands in the way",
+        _ => "Let somebody do it who may; reasons.md says what `reason` means",
     }
 }
 
@@ -223,7 +225,7 @@ mod tests {
             detail("session_idle", None)
                 .ends_with(". Send a session that is as it asks: what it does not say counts against it")
         );
-        assert!(detail("role", None).contains("Let somebody do it who may; `reason` names the rule"));
+        assert!(detail("role", None).contains("Let somebody do it who may; reasons.md says"));
         let changed = ApiError::from(AdminError::Changed).detail;
         assert!(
             changed.contains("it was changed since. Read it again") && changed.ends_with("the new `ETag`"),

@@ -1,4 +1,4 @@
-//! A review as the person who reviews is told of it: with what the holder wrote.
+//! A review as the person who reviews is told of it: with what the holder wrote when asking.
 
 use std::sync::Arc;
 

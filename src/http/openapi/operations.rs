@@ -183,7 +183,7 @@ fn administrators() -> Vec<Operation> {
         change("/admin/v1/grants/{id}/reject", "Rejects one that waits", "Grant").may_ask("Nothing"),
         change("/admin/v1/grants/{id}/revoke", "Takes it away", "Grant").may_ask("Nothing"),
         list("/admin/v1/reviews", "Lists the reviews, those due first", "Reviews"),
-        read("/admin/v1/reviews/{id}", "Shows a review, with what the holder wrote", "Review"),
+        read("/admin/v1/reviews/{id}", "Shows a review, with what the holder wrote when asking", "Review"),
         change("/admin/v1/reviews/{id}/take", "Takes it to look at", "Review").may_ask("Nothing"),
         change("/admin/v1/reviews/{id}/ask", "Asks the holder for more", "Review").may_ask("Nothing"),
         change("/admin/v1/reviews/{id}/answered", "The holder answered", "Review").may_ask("Nothing"),

@@ -19,6 +19,8 @@ use shared::{Asked, Clinic, at};
 static HEAP: PeakAlloc = PeakAlloc;
 
 const CLIENTS: usize = 2_400;
+const LAST: usize = 100;
+const LETTERS: usize = 40_000;
 const KEEP_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Decides twice as the service does, in whole slices: what is made of a slice is kept beside it.
@@ -44,7 +46,16 @@ fn decide(clinic: &Clinic, id: usize, group: &str) {
 #[test]
 fn what_is_kept_takes_no_more_than_the_configured_bytes() {
     let options = FactsOptions { keep_bytes: KEEP_BYTES, ..FactsOptions::default() };
-    let clinic = Clinic::with(&grown::assigned(CLIENTS), options);
+    let [app, store] = grown::assigned(CLIENTS);
+    // Letters count as well: the last ones belong to a person whose id has many.
+    let app = format!(
+        "{app}
+         CREATE TEMP TABLE many AS SELECT * FROM users WHERE id = 'ana';
+         UPDATE many SET id = hex(zeroblob({LETTERS} / 2));
+         INSERT INTO users SELECT * FROM many;
+         UPDATE clients SET portal_user_id = (SELECT id FROM many) WHERE CAST(substr(id, 2) AS INTEGER) >= {CLIENTS} - {LAST};"
+    );
+    let clinic = Clinic::with(&[app, store], options);
     // What one question leaves for good: connections, statements, names.
     decide(&clinic, 0, "clin.summary");
     let before = HEAP.current_usage();

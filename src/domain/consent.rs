@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::not_now::NotNow;
@@ -35,6 +35,7 @@ pub struct Consent {
 const LASTING: &str = "part2_tpo";
 pub const KINDS: [&str; 5] = ["hipaa_508", "psychotherapy_508", LASTING, "part2_specific", "sud_counseling"];
 const IN_FORCE: &str = "in_force";
+const SAME_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 impl Consent {
     /// Whether it ends, where it must.
@@ -54,8 +55,9 @@ impl Consent {
         }
     }
 
-    /// Whether `other` consents to all of it over again from `now` on: the end of this one would end nothing. One that
-    /// lasts longer adds something, as a renewal does.
+    /// Whether `other` is the same paper entered before: signed by the same person on the same day for all of it, and lasting
+    /// as long. The end of this one would end nothing. What was signed again later, or by somebody else, is a paper of its
+    /// own, and is kept.
     pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
         let set = |words: &[Arc<str>]| words.iter().cloned().collect::<BTreeSet<_>>();
         let lasts = match (self.expires_at, other.expires_at) {
@@ -66,6 +68,8 @@ impl Consent {
         self.id != other.id
             && (&self.tenant, &self.client, &self.kind) == (&other.tenant, &other.client, &other.kind)
             && (&self.discloser, &self.recipient) == (&other.discloser, &other.recipient)
+            && self.signed_by == other.signed_by
+            && self.signed_at.duration_since(other.signed_at).abs() < SAME_DAY
             && set(&self.purposes) == set(&other.purposes)
             && set(&self.fields) == set(&other.fields)
             && self.standing(now) == IN_FORCE

@@ -182,9 +182,11 @@ impl Bundle {
         let entities =
             Entities::from_entities(entities, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
         let mut known = self.action_sets.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < ACTION_SETS_MAX {
-            known.insert(uids, entities.clone());
+        // One caller's odd sets must not keep out everybody else's for good.
+        if known.len() >= ACTION_SETS_MAX {
+            known.clear();
         }
+        known.insert(uids, entities.clone());
         Ok(entities)
     }
 

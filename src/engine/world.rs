@@ -52,6 +52,9 @@ const ACTION_BYTES: usize = 160;
 const ENTITY_BYTES: usize = 640;
 const ATTRIBUTE_BYTES: usize = 640;
 const MEMBER_BYTES: usize = 384;
+const NAME_BYTES: usize = 48;
+/// Every letter stands here and in Cedar's form.
+const FORMS: usize = 2;
 
 impl World {
     /// About how much memory this takes.
@@ -59,9 +62,18 @@ impl World {
         let actions = self.entities.len().saturating_sub(self.projected.entities.len());
         let of_entity = |entity: &ProjectedEntity| {
             let members: usize = entity.attributes.values().map(members).sum();
-            ENTITY_BYTES + entity.attributes.len() * ATTRIBUTE_BYTES + (entity.parents.len() + members) * MEMBER_BYTES
+            let letters: usize = entity.attributes.values().map(letters).sum();
+            ENTITY_BYTES
+                + entity.attributes.len() * ATTRIBUTE_BYTES
+                + (entity.parents.len() + members) * MEMBER_BYTES
+                + letters * FORMS
         };
-        actions * ACTION_BYTES + self.projected.entities.values().map(of_entity).sum::<usize>()
+        let names = match &self.asked {
+            Asked::Groups { names: Some(names), .. } => names.iter().map(|name| name.len() + NAME_BYTES).sum(),
+            Asked::Groups { names: None, .. } | Asked::Plain { .. } | Asked::Bare { .. } | Asked::Unknown(_) => 0,
+        };
+        let said = names + self.said_tenant.as_deref().map_or(0, str::len);
+        actions * ACTION_BYTES + said + self.projected.entities.values().map(of_entity).sum::<usize>()
     }
 
     /// The world of `question`; the one that was made of this very slice before, if nothing in it opened or closed since.
@@ -112,6 +124,16 @@ impl World {
             projected,
             entities,
         })
+    }
+}
+
+fn letters(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Entity(uid) => AsRef::<str>::as_ref(uid.id()).len(),
+        Value::Set(members) => members.iter().map(letters).sum(),
+        Value::Record(fields) => fields.values().map(letters).sum(),
+        Value::Bool(_) | Value::Long(_) => 0,
     }
 }
 

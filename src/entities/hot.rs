@@ -19,7 +19,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{facts::Asking, fed::Fact, fresh::Mark, load::FactKey};
 use crate::domain::{
-    Entities, Loaded, Memory, MemoryKey, Skew, Slice, SlicePlan, Thing,
+    Cell, Entities, Loaded, Memory, MemoryKey, Row, Skew, Slice, SlicePlan, Thing,
     mapping::{Mapping, Source},
     projection::View,
 };
@@ -29,6 +29,8 @@ const ROWS_MAX: usize = 256;
 /// What one entity and one row of a slice take, measured with tables as wide as the demo's.
 const ENTITY_BYTES: usize = 2_560;
 const ROW_BYTES: usize = 768;
+/// Beside its letters, which are counted.
+const ROW_WORD_BYTES: usize = 32;
 /// What is made of slices takes this share of the room of both.
 const MADE_QUARTERS: u64 = 3;
 /// What one held thing costs beside its bytes.
@@ -122,7 +124,9 @@ impl Hot {
         let made_max = bytes_max / 4 * MADE_QUARTERS;
         let slices = Cache::builder()
             .max_capacity(bytes_max - made_max)
-            .weigher(|_: &HotKey, slice: &Arc<HotSlice>| weight(slice.bytes()))
+            .weigher(|key: &HotKey, slice: &Arc<HotSlice>| {
+                weight(slice.bytes() + key.said_tenant.as_deref().map_or(0, str::len))
+            })
             .build();
         let made = Cache::builder()
             .max_capacity(made_max)
@@ -189,9 +193,25 @@ impl Hot {
 
 impl HotSlice {
     fn bytes(&self) -> usize {
-        let rows: usize = self.entities.values().map(rows).sum();
-        self.entities.len() * ENTITY_BYTES + rows * ROW_BYTES
+        let (mut rows, mut letters) = (0, 0);
+        for (uid, loaded) in &*self.entities {
+            letters += AsRef::<str>::as_ref(uid.id()).len();
+            let Loaded::Present(entity) = loaded else { continue };
+            let of_relations = entity.relations.values().flat_map(|rows| &**rows);
+            rows += self::rows(loaded);
+            letters += of_relations.chain([&entity.row]).map(letters_of).sum::<usize>();
+        }
+        self.entities.len() * ENTITY_BYTES + rows * ROW_BYTES + letters
     }
+}
+
+fn letters_of(row: &Row) -> usize {
+    let of_cell = |cell: &Cell| match cell {
+        Cell::Text(text) => text.len(),
+        Cell::List(words) => words.iter().map(|word| word.len() + ROW_WORD_BYTES).sum(),
+        Cell::Null | Cell::Bool(_) | Cell::Int(_) | Cell::Instant(_) => 0,
+    };
+    row.id.len() + row.cells.iter().map(of_cell).sum::<usize>()
 }
 
 fn weight(bytes: usize) -> u32 {

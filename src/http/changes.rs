@@ -106,9 +106,10 @@ impl From<AdminError> for ApiError {
             AdminError::Unknown(what) => Self::new(Code::NotFound, format!("there is no such {what}")),
             AdminError::Illegal(illegal) => Self::new(Code::Conflict, illegal.to_string()),
             AdminError::NotNow(why) => Self::new(Code::Conflict, why.to_string()),
-            AdminError::Twin { what, id } => {
-                Self::new(Code::Conflict, format!("the {what} `{id}` says the same already: change or end that one"))
-            }
+            AdminError::Twin { what, id } => Self::new(
+                Code::Conflict,
+                format!("the {what} `{id}` says the same already: end that one first, if this is to stand instead"),
+            ),
             AdminError::Elsewhere { what, owner } => {
                 Self::new(Code::Conflict, format!("{what} are not kept here: {owner}"))
             }

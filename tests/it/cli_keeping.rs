@@ -133,7 +133,7 @@ fn holds_are_placed_listed_and_lifted_and_pruning_says_what_stays() {
 }
 
 #[test]
-fn holds_and_pruning_take_the_keys_that_are_typed_and_encrypt_with_them() {
+fn holds_and_pruning_open_with_the_keys_that_are_typed_and_write_with_the_configured_one_alone() {
     let kept = Kept::new();
     fs::write(kept.path("chaperone.yaml"), "audit: { dir: audit, accept_ephemeral: true }\n").unwrap();
     let place = ["hold", "place", "case-1", "--client", "C1", "--by", "pri", "--reason", "26-113"];
@@ -142,10 +142,21 @@ fn holds_and_pruning_take_the_keys_that_are_typed_and_encrypt_with_them() {
         assert!(blind.code == Some(1) && blind.stderr.contains("--encryption-key FILE"), "{blind:?}");
     }
     let typed = |words: &[&str]| kept.run(&[words, &["--encryption-key", "trail.enc"]].concat());
-    assert_eq!(typed(&place).code, Some(0));
-    assert!(typed(&["hold", "list"]).stdout.starts_with("case-1  client C1"));
+    assert_eq!(typed(&["hold", "list"]).code, Some(0));
     let dry = typed(&["prune", "--dry-run"]);
     assert!(dry.code == Some(0) && dry.stdout.starts_with("no segment may go"), "{dry:?}");
+    // What is written with another key than the sidecar's is closed to the sidecar.
+    let refused = typed(&place);
+    assert!(refused.code == Some(1) && refused.stderr.contains("`audit.encryption_key_file`"), "{refused:?}");
+    assert_eq!(typed(&["hold", "list"]).stdout, "");
+    let yaml = "audit: { dir: audit, accept_ephemeral: true, encryption_key_file: trail.enc }\n";
+    fs::write(kept.path("chaperone.yaml"), yaml).unwrap();
+    let newer = kept.run(&["encryption-key", "--out", "newer.enc", "--older", "trail.enc"]);
+    assert_eq!(newer.code, Some(0), "{newer:?}");
+    let foreign = kept.run(&[&place[..], &["--encryption-key", "newer.enc"]].concat());
+    assert!(foreign.code == Some(1) && foreign.stderr.contains("`audit.encryption_key_file`"), "{foreign:?}");
+    assert_eq!(typed(&place).code, Some(0));
+    assert!(kept.run(&["hold", "list"]).stdout.starts_with("case-1  client C1"));
     assert_eq!(typed(&["prune", "--by", "pri"]).code, Some(0));
     let read = typed(&["tail", "audit", "--tail", "100"]);
     assert!(read.stdout.contains("\"hold_placed\""), "{read:?}");

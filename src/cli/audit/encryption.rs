@@ -71,8 +71,8 @@ fn failure(error: &KeyError) -> Failure {
 }
 
 impl EncryptionArgs {
-    /// The configuration with the keys as typed in the place of its own: for commands that write into the trail, which
-    /// encrypt with them too.
+    /// The configuration with the keys as typed in the place of its own: for commands that may write into the trail, and
+    /// write nothing unless the first of them is the configured one.
     pub(super) fn over(&self, config: &ConfigArgs) -> ConfigArgs {
         let mut config = config.clone();
         config.set.extend(self.encryption_key.as_ref().map(|path| Flag {

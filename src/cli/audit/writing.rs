@@ -29,6 +29,8 @@ pub(super) struct Place {
     pub(super) read_at: Option<String>,
     config: TrailConfig,
     clock: Arc<dyn Clock>,
+    /// Whether what is written is encrypted with the key that the sidecar encrypts with.
+    is_its_key: bool,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
         encryption: &EncryptionArgs,
         context: &Context<'_>,
     ) -> Result<Self, Failure> {
+        let configured = context.offline_config(config)?.audit.encryption_key_file;
         let config = context.offline_config(&encryption.over(config))?;
         let dir = config.audit.dir.clone();
         if !dir.is_dir() {
@@ -44,14 +47,19 @@ impl Place {
                 .at(dir.display().to_string())
                 .next("give the configuration whose `audit.dir` is the trail's folder: --config FILE"));
         }
-        let keys = match &config.audit.encryption_key_file {
-            Some(path) => EncryptionKeys::read(path).map_err(|error| Failure::of(Exit::CannotRun, &error))?,
-            None => EncryptionKeys::default(),
+        let read = |path: &Option<PathBuf>| match path {
+            Some(path) => EncryptionKeys::read(path).map_err(|error| Failure::of(Exit::CannotRun, &error)),
+            None => Ok(EncryptionKeys::default()),
+        };
+        let keys = read(&config.audit.encryption_key_file)?;
+        let is_its_key = configured == config.audit.encryption_key_file || {
+            let its = read(&configured)?;
+            its.ids().first().is_some_and(|first| keys.ids().first() == Some(first))
         };
         let (shipped_to, read_at) = (app::shipping_address(&config), app::shipped_address(&config));
         let trail = TrailConfig { keep_local: None, ..app::trail_config(&config) };
         let (retention, clock) = (app::retention(&config), Arc::new(SystemClock));
-        Ok(Self { dir, keys, retention, shipped_to, read_at, config: trail, clock })
+        Ok(Self { dir, keys, retention, shipped_to, read_at, config: trail, clock, is_its_key })
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -86,6 +94,11 @@ impl Place {
     }
 
     fn opened(&self, config: TrailConfig) -> Result<Trail, Failure> {
+        if !self.is_its_key {
+            // The sidecar could not open what is written here.
+            return Err(Failure::new(Exit::CannotRun, "the keys of --encryption-key open records; what is written is encrypted with the key that is configured")
+                .next("name in `audit.encryption_key_file` the file that the sidecar encrypts with"));
+        }
         Trail::open(config, Arc::clone(&self.clock)).map_err(|error| {
             let failure = Failure::of(Exit::CannotRun, &error);
             match error {

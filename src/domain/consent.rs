@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_another_in_force_holds_all_of_is_entered_again() {
+    fn the_same_paper_in_force_is_not_entered_again() {
         let now = at("03-10");
         // Whether the first says it again beside the second, and the second beside the first.
         let beside = |change: fn(&mut Consent)| {
@@ -130,11 +130,14 @@ mod tests {
             (consent().is_again(&other, now), other.is_again(&consent(), now))
         };
         assert_eq!(beside(|_| {}), (true, true));
-        assert_eq!(beside(|row| row.signed_at = at("02-01")), (true, true), "it is as old as it is");
+        let hours_later = |row: &mut Consent| row.signed_at = "2026-01-01T10:00:00Z".parse().unwrap();
+        assert_eq!(beside(hours_later), (true, true), "on the same day");
         assert_eq!(beside(|row| row.purposes.reverse()), (true, true), "in any order");
         assert_eq!(beside(|row| row.expires_at = Some(at("06-01"))), (false, true), "the longer one adds something");
         assert_eq!(beside(|row| row.expires_at = None), (true, false));
         let apart = (false, false);
+        assert_eq!(beside(|row| row.signed_at = at("02-01")), apart, "signed anew");
+        assert_eq!(beside(|row| row.signed_by = "guardian".into()), apart, "another signature");
         assert_eq!(beside(|row| row.expires_at = Some(at("03-10"))), apart, "expired");
         assert_eq!(beside(|row| row.revoked_at = Some(at("03-01"))), apart);
         assert_eq!(beside(|row| row.recipient = "bil".into()), apart);

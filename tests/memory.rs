@@ -6,12 +6,9 @@
 #[path = "../benches/shared/grown.rs"]
 mod grown;
 #[path = "../benches/shared/mod.rs"]
-#[expect(dead_code, reason = "shared with the benches")]
 mod shared;
 
-use std::collections::BTreeMap;
-
-use chaperone::entities::{Asking, FactsOptions, Trust};
+use chaperone::entities::FactsOptions;
 use peak_alloc::PeakAlloc;
 use shared::{Asked, Clinic, at};
 
@@ -28,17 +25,8 @@ fn decide(clinic: &Clinic, id: usize, group: &str) {
     let id = format!("X{id}");
     let question =
         clinic.question(&Asked { user: "ana", action: "read", kind: "Client", id: &id, fields: Some(&[group]) });
-    let plan = clinic.bundle.plan(&question);
-    let asking = Asking {
-        principal: question.principal.clone(),
-        resource: question.resource.clone(),
-        now: at(),
-        said_tenant: None,
-        asserted: BTreeMap::new(),
-    };
     for _ in 0..2 {
-        let gathered = clinic.wait(clinic.facts.gathered(&clinic.bundle.mapping, &plan, &asking, Trust::Feed)).unwrap();
-        let evaluation = clinic.bundle.evaluate(&question, &gathered.slice, at());
+        let evaluation = clinic.bundle.evaluate(&question, &clinic.slice(&question), at());
         assert!(evaluation.policy_errors.is_empty(), "{evaluation:#?}");
     }
 }

@@ -6,7 +6,7 @@ use chaperone::{
     clock::SystemClock,
     domain::{Api, EntityRef, Request, Slice, Timestamp, request::Caller},
     engine::{Bundle, load::BundlePaths, question::Question},
-    entities::{Asking, Facts, FactsOptions},
+    entities::{Asking, Facts, FactsOptions, Trust},
 };
 use serde_json::{Map, json};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
@@ -93,10 +93,7 @@ impl Clinic {
         self.bundle.question(&self.request(asked)).unwrap()
     }
 
-    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
-
+    /// The facts as the service asks for them: in whole slices that are used again.
     pub(crate) fn slice(&self, question: &Question) -> Slice {
         let asking = Asking {
             principal: question.principal.clone(),
@@ -106,7 +103,8 @@ impl Clinic {
             asserted: BTreeMap::new(),
         };
         let plan = self.bundle.plan(question);
-        self.wait(self.facts.slice(&self.bundle.mapping, &plan, &asking)).unwrap()
+        let gathered = self.facts.gathered(&self.bundle.mapping, &plan, &asking, Trust::Feed);
+        self.runtime.block_on(gathered).unwrap().slice
     }
 }
 

@@ -35,7 +35,8 @@ pub struct Consent {
 const LASTING: &str = "part2_tpo";
 pub const KINDS: [&str; 5] = ["hipaa_508", "psychotherapy_508", LASTING, "part2_specific", "sud_counseling"];
 const IN_FORCE: &str = "in_force";
-const SAME_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Two signatures that are no further apart are one paper, typed twice.
+const ONE_SIGNING: SignedDuration = SignedDuration::from_hours(24);
 
 impl Consent {
     /// Whether it ends, where it must.
@@ -55,8 +56,8 @@ impl Consent {
         }
     }
 
-    /// Whether `other` is the same paper entered before: signed by the same person on the same day for all of it, and lasting
-    /// as long. The end of this one would end nothing. What was signed again later, or by somebody else, is a paper of its
+    /// Whether `other` is the same paper entered before: signed by the same person within 24 h for all of it, and lasting as
+    /// long. The end of this one would end nothing. What was signed again later, or by somebody else, is a paper of its
     /// own, and is kept.
     pub fn is_again(&self, other: &Self, now: Timestamp) -> bool {
         let set = |words: &[Arc<str>]| words.iter().cloned().collect::<BTreeSet<_>>();
@@ -69,7 +70,7 @@ impl Consent {
             && (&self.tenant, &self.client, &self.kind) == (&other.tenant, &other.client, &other.kind)
             && (&self.discloser, &self.recipient) == (&other.discloser, &other.recipient)
             && self.signed_by == other.signed_by
-            && self.signed_at.duration_since(other.signed_at).abs() < SAME_DAY
+            && self.signed_at.duration_since(other.signed_at).abs() < ONE_SIGNING
             && set(&self.purposes) == set(&other.purposes)
             && set(&self.fields) == set(&other.fields)
             && self.standing(now) == IN_FORCE
@@ -131,7 +132,7 @@ mod tests {
         };
         assert_eq!(beside(|_| {}), (true, true));
         let hours_later = |row: &mut Consent| row.signed_at = "2026-01-01T10:00:00Z".parse().unwrap();
-        assert_eq!(beside(hours_later), (true, true), "on the same day");
+        assert_eq!(beside(hours_later), (true, true), "typed with another hour");
         assert_eq!(beside(|row| row.purposes.reverse()), (true, true), "in any order");
         assert_eq!(beside(|row| row.expires_at = Some(at("06-01"))), (false, true), "the longer one adds something");
         assert_eq!(beside(|row| row.expires_at = None), (true, false));

@@ -140,6 +140,7 @@ fn letters(value: &Value) -> usize {
 fn members(value: &Value) -> usize {
     match value {
         Value::Set(members) => members.len() + members.iter().map(self::members).sum::<usize>(),
-        _ => 0,
+        Value::Record(fields) => fields.len() + fields.values().map(self::members).sum::<usize>(),
+        Value::Bool(_) | Value::Long(_) | Value::Text(_) | Value::Entity(_) => 0,
     }
 }

@@ -157,7 +157,7 @@ impl Admin {
             Some(passed) if passed < standing.number => self.pass(me, standing.number).await?,
             Some(_) if is_beat_due || standing.follower.is_some() => {
                 let mut transaction = store.begin().await?;
-                rows::beat(&mut transaction, &me.id, &self.revision()).await?;
+                rows::beat(&mut transaction, &me.id, &self.revision(), standing.follower.as_deref()).await?;
                 transaction.commit().await?;
             }
             Some(_) => {}

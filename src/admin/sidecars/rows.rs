@@ -20,19 +20,29 @@ const APPEAR: Sql = Sql {
     postgres: "INSERT INTO sidecars (id, process, host, policies, staleness_ms, started_at, seen_at) VALUES ($1, $2, $3, $4, $5, \
                clock_timestamp(), clock_timestamp()) ON CONFLICT (id) DO NOTHING",
 };
+/// Forgets the follower that was read, and no other one that came since.
 const BEAT: Sql = Sql {
-    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), policies = $2, tried = max(tried, 0), \
-             trouble = CASE WHEN tried < 0 THEN NULL ELSE trouble END WHERE id = $1",
-    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), policies = $2, tried = greatest(tried, 0), \
-               trouble = CASE WHEN tried < 0 THEN NULL ELSE trouble END WHERE id = $1",
+    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), policies = $2, \
+             tried = CASE WHEN tried < 0 AND trouble = $3 THEN 0 ELSE tried END, \
+             trouble = CASE WHEN tried < 0 AND trouble = $3 THEN NULL ELSE trouble END WHERE id = $1",
+    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), policies = $2, \
+               tried = CASE WHEN tried < 0 AND trouble = $3 THEN 0 ELSE tried END, \
+               trouble = CASE WHEN tried < 0 AND trouble = $3 THEN NULL ELSE trouble END WHERE id = $1",
 };
+/// A follower that nobody has read stays.
 const PASS: Sql = Sql {
-    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), passed = $2, trouble = NULL WHERE id = $1",
-    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), passed = $2, trouble = NULL WHERE id = $1",
+    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), passed = $2, \
+             trouble = CASE WHEN tried < 0 THEN trouble END WHERE id = $1",
+    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), passed = $2, \
+               trouble = CASE WHEN tried < 0 THEN trouble END WHERE id = $1",
 };
 const FAIL: Sql = Sql {
-    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), tried = $2, trouble = $3 WHERE id = $1",
-    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), tried = $2, trouble = $3 WHERE id = $1",
+    sqlite: "UPDATE sidecars SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), \
+             tried = CASE WHEN tried < 0 THEN tried ELSE $2 END, trouble = CASE WHEN tried < 0 THEN trouble ELSE $3 END \
+             WHERE id = $1",
+    postgres: "UPDATE sidecars SET seen_at = clock_timestamp(), \
+               tried = CASE WHEN tried < 0 THEN tried ELSE $2 END, trouble = CASE WHEN tried < 0 THEN trouble ELSE $3 END \
+               WHERE id = $1",
 };
 /// As if it had not been seen for longer than one that lives is; what was seen before that stays as old as it is. No barrier
 /// has a number below 0: that is how it finds, if it lives, that its `trouble` is who began behind it.
@@ -117,8 +127,15 @@ pub(super) async fn appear(
     transaction.run(APPEAR, &values).await.map(drop)
 }
 
-pub(super) async fn beat(transaction: &mut Transaction, id: &str, policies: &str) -> Result<(), StoreError> {
-    transaction.run(BEAT, &[id.into(), policies.into()]).await?;
+/// Says that it lives, and that it knows of `follower`.
+pub(super) async fn beat(
+    transaction: &mut Transaction,
+    id: &str,
+    policies: &str,
+    follower: Option<&str>,
+) -> Result<(), StoreError> {
+    // No writer has an empty name.
+    transaction.run(BEAT, &[id.into(), policies.into(), follower.unwrap_or_default().into()]).await?;
     transaction.run(SWEEP, &[]).await.map(drop)
 }
 

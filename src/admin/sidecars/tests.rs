@@ -1,6 +1,10 @@
 //! Who stands in a barrier's way, and who no longer does.
 
 use super::*;
+use crate::{
+    postgres_server::Postgres,
+    store::{Part, Store, StoreOptions},
+};
 
 fn me() -> Sidecar {
     Sidecar { id: "a".into(), process: "serve", host: "one".into(), staleness: Duration::from_secs(2) }
@@ -65,4 +69,31 @@ fn a_sidecar_that_is_not_noted_itself_promises_nothing() {
     let nobody = judge(&me(), &[], 7, Duration::from_secs(9));
     assert!(!nobody.in_force && named(&nobody).1 == ["a"], "{nobody:?}");
     assert!(!judge(&me(), &[row("b", 7, 0)], 7, Duration::ZERO).in_force);
+}
+
+#[tokio::test]
+async fn a_follower_that_came_after_the_look_is_told_of_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [format!("sqlite://{}/store.db", folder.path().display()), Postgres::shared().demo().1] {
+        let store = Store::open(&url, StoreOptions { create: true, ..StoreOptions::default() }).unwrap();
+        store.install(&[Part::Tables], "2026-03-10T15:00:00Z".parse().unwrap()).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        rows::appear(&mut transaction, ("a", "serve", "one"), "p", 2_000).await.unwrap();
+        rows::age(&mut transaction, "a", "b").await.unwrap();
+        let number = rows::next(&mut transaction).await.unwrap();
+        // The barrier was under way when it came, and so was a beat of before.
+        rows::pass(&mut transaction, "a", number).await.unwrap();
+        rows::fail(&mut transaction, "a", number, "the feed is silent").await.unwrap();
+        rows::beat(&mut transaction, "a", "p", None).await.unwrap();
+        rows::beat(&mut transaction, "a", "p", Some("earlier")).await.unwrap();
+        let standing = rows::standing(&mut transaction, "a").await.unwrap();
+        assert_eq!((standing.passed, standing.follower.as_deref()), (Some(number), Some("b")), "{url}");
+        rows::beat(&mut transaction, "a", "p", Some("b")).await.unwrap();
+        assert_eq!(rows::standing(&mut transaction, "a").await.unwrap().follower, None, "{url}");
+        // Told once; its own words count again.
+        rows::fail(&mut transaction, "a", number, "the feed is silent").await.unwrap();
+        let row = rows::all(&mut transaction).await.unwrap().unwrap().into_iter().find(|row| row.id == "a").unwrap();
+        assert_eq!((row.tried, row.trouble.as_deref()), (number, Some("the feed is silent")), "{url}");
+        transaction.commit().await.unwrap();
+    }
 }

@@ -52,10 +52,10 @@ impl Place {
             None => Ok(EncryptionKeys::default()),
         };
         let keys = read(&config.audit.encryption_key_file)?;
-        let is_its_key = configured == config.audit.encryption_key_file || {
-            let its = read(&configured)?;
-            its.ids().first().is_some_and(|first| keys.ids().first() == Some(first))
-        };
+        // A configured file that is away cannot be compared with: then records can be read here, and nothing is written.
+        let is_its_key = configured == config.audit.encryption_key_file
+            || read(&configured)
+                .is_ok_and(|its| its.ids().first().is_some_and(|first| keys.ids().first() == Some(first)));
         let (shipped_to, read_at) = (app::shipping_address(&config), app::shipped_address(&config));
         let trail = TrailConfig { keep_local: None, ..app::trail_config(&config) };
         let (retention, clock) = (app::retention(&config), Arc::new(SystemClock));
@@ -96,7 +96,9 @@ impl Place {
     fn opened(&self, config: TrailConfig) -> Result<Trail, Failure> {
         if !self.is_its_key {
             // The sidecar could not open what is written here.
-            return Err(Failure::new(Exit::CannotRun, "the keys of --encryption-key open records; what is written is encrypted with the key that is configured")
+            let what =
+                "the keys of --encryption-key open records; what is written is encrypted with the configured key";
+            return Err(Failure::new(Exit::CannotRun, what)
                 .next("name in `audit.encryption_key_file` the file that the sidecar encrypts with"));
         }
         Trail::open(config, Arc::clone(&self.clock)).map_err(|error| {

@@ -105,8 +105,14 @@ async fn see(file: &SqliteFile, before: Option<Open>, validity: &Validity) -> Re
         validity.forget();
     }
     let head = if is_seeded(Bug::HeadAfterVersion) {
-        // A commit comes in between; here it is given the time to.
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        // A commit comes in between; here it is waited for.
+        let is_same = || head.is_some() && glance.as_ref().and_then(Glance::head) == head;
+        for _ in 0..1_000 {
+            if !is_same() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         glance.as_ref().and_then(Glance::head)
     } else {
         head
@@ -149,6 +155,28 @@ mod tests {
         assert!(!is_untouched().await, "a commit");
         probe.look(file).await.unwrap();
         assert!(is_untouched().await);
+    }
+
+    #[tokio::test]
+    async fn a_commit_during_a_look_is_seen_by_it_or_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = format!("sqlite://{}", path.display());
+        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        let probe = Probe::new(Arc::new(Validity::new()), clock);
+        // Finds the index; the next one reads its head, whether anything was committed or not.
+        let before = probe.look(file).await.unwrap();
+        let commit = async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
+        };
+        let (during, ()) = tokio::join!(probe.look(file), commit);
+        let after = probe.look(file).await.unwrap();
+        assert!(after.tick > before.tick, "before {before:?}, during {during:?}, after {after:?}");
     }
 
     #[tokio::test]

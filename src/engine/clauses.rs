@@ -40,6 +40,8 @@ pub enum ClauseError {
 pub struct Clauses {
     actions: Arc<Actions>,
     permits: Vec<Permit>,
+    /// Positions of the permits whose scope fits an action, by its number, found when it is first denied.
+    of_action: Vec<OnceLock<Vec<usize>>>,
     authorizer: Authorizer,
 }
 
@@ -73,12 +75,14 @@ impl Clauses {
         let permits = permits
             .map(|policy| Permit { policy: policy.clone(), scope: Scope::of(policy), cut: OnceLock::new() })
             .collect();
-        Self { actions: Arc::clone(actions), permits, authorizer: Authorizer::new() }
+        let of_action = (0..actions.environments.action_count()).map(|_| OnceLock::new()).collect();
+        Self { actions: Arc::clone(actions), permits, of_action, authorizer: Authorizer::new() }
     }
 
     /// The permits that came near, by id. A satisfied one is not among them.
     pub fn near(&self, request: &Request, entities: &Entities) -> Vec<Near> {
-        let fitting = self.permits.iter().filter(|permit| permit.scope.holds(&self.actions, request, entities));
+        let fitting = self.fitting(request).iter().filter_map(|position| self.permits.get(*position));
+        let fitting = fitting.filter(|permit| permit.scope.holds_for_parties(request, entities));
         let mut near: Vec<Near> = fitting
             .filter_map(|permit| {
                 let cut = permit.cut()?;
@@ -89,6 +93,19 @@ impl Clauses {
             .collect();
         near.sort();
         near
+    }
+
+    /// Those whose scope fits the request's action. An action that is asked nowhere has none.
+    fn fitting(&self, request: &Request) -> &[usize] {
+        let numbered =
+            request.action().and_then(|action| Some((action, self.actions.environments.action_number(action)?)));
+        let Some((action, list)) = numbered.and_then(|(action, at)| Some((action, self.of_action.get(at)?))) else {
+            return &[];
+        };
+        list.get_or_init(|| {
+            let fits = |(at, permit): (usize, &Permit)| permit.scope.fits_action(&self.actions, action).then_some(at);
+            self.permits.iter().enumerate().filter_map(fits).collect()
+        })
     }
 
     /// The clauses that hold; one that errs is not among them.

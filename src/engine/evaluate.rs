@@ -143,7 +143,7 @@ impl Bundle {
         let exception = Exception::find(self, slice, now);
         let reduced = exception.as_ref().map(|exception| exception.without(slice));
         let plain = match &reduced {
-            Some(slice) => Some(Judge::new(self, question, slice, now, &question.context)?),
+            Some(slice) => Some(judge.elsewhere(slice, now, &question.context)?),
             None => None,
         };
         let outcome = self.outcome(&judge, &|required| plainly(plain.as_ref().unwrap_or(&judge), required, 0))?;
@@ -180,7 +180,7 @@ impl Bundle {
         now: Timestamp,
         context: &ContextValues,
     ) -> Result<Outcome, JudgeError> {
-        let supposed = Judge::new(self, judge.question, slice, now, context)?.unexplained();
+        let supposed = judge.elsewhere(slice, now, context)?.unexplained();
         // The same world without exceptional access is seldom asked for, and dear to make.
         let reduced: OnceCell<Option<Slice>> = OnceCell::new();
         let plain = OnceCell::new();
@@ -188,7 +188,7 @@ impl Bundle {
             let without = || Exception::find(self, slice, now).map(|exception| exception.without(slice));
             let Some(reduced) = reduced.get_or_init(without) else { return plainly(&supposed, required, 0) };
             if plain.get().is_none() {
-                let made = Judge::new(self, judge.question, reduced, now, context)?.unexplained();
+                let made = supposed.elsewhere(reduced, now, context)?.unexplained();
                 // INVARIANT(plain): nobody else fills it.
                 let _is_first = plain.set(made).is_ok();
             }

@@ -1,6 +1,6 @@
 //! One slice, at one instant, before the policies: the answer for one group at a time.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use cedar_policy::{Context, EntityUid, PolicyId, Request, RestrictedExpression};
 use jiff::Timestamp;
@@ -24,10 +24,22 @@ pub(super) struct Judge<'a> {
     pub(super) now: Timestamp,
     pub(super) view: View<'a>,
     world: Arc<World>,
-    context: ContextValues,
-    base: Context,
+    said: Rc<Said>,
     explains: bool,
 }
+
+/// What is said beside the entities: the same in every world that is asked with the same words.
+struct Said {
+    words: ContextValues,
+    /// The words, and what goes without saying.
+    context: ContextValues,
+    base: Context,
+    /// Checked against the schema already.
+    requests: RefCell<Requests>,
+}
+
+/// By what is asked, and about which resource; `None` where the action does not apply to it.
+type Requests = BTreeMap<(Ask, EntityUid), Option<Rc<Request>>>;
 
 /// Why no verdict could be formed: the data do not fit, or Cedar could not evaluate.
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +112,53 @@ impl<'a> Judge<'a> {
         context: &ContextValues,
         (view, world): (View<'a>, Arc<World>),
     ) -> Result<Self, JudgeError> {
-        let mut context = context.clone();
+        let words = context.clone();
+        let mut context = words.clone();
         if bundle.context_has_purpose() && !context.contains_key("purpose") {
             context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));
         }
         let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
-        Ok(Self { bundle, question, slice, now, view, world, context, base, explains: true })
+        let said = Rc::new(Said { words, context, base, requests: RefCell::default() });
+        Ok(Self { bundle, question, slice, now, view, world, said, explains: true })
+    }
+
+    /// A judge of the same question on other facts, at another instant or with other words; `slice` is a change of this
+    /// one's. Equal to a new one, and made of what did not change.
+    pub(super) fn elsewhere<'b>(
+        &self,
+        slice: &'b Slice,
+        now: Timestamp,
+        context: &ContextValues,
+    ) -> Result<Judge<'b>, JudgeError>
+    where
+        'a: 'b,
+    {
+        if now != self.now {
+            return Judge::new(self.bundle, self.question, slice, now, context);
+        }
+        let view = View::new(&self.bundle.mapping, slice, now, self.question.said_tenant.as_deref());
+        let world = if std::ptr::eq(slice, self.slice) {
+            Arc::clone(&self.world)
+        } else {
+            Arc::new(self.world.changed(self.bundle, self.question, self.slice, &view)?)
+        };
+        // Whatever is tested holds this too.
+        debug_assert!(world.tells_as(&World::made(self.bundle, self.question, &[], &view)?), "of {:?}", self.question);
+        // The default purpose goes by the roles.
+        if *context != self.said.words || world.projected.roles != self.world.projected.roles {
+            return Judge::within(self.bundle, self.question, (slice, now), context, (view, world));
+        }
+        let said = Rc::clone(&self.said);
+        Ok(Judge {
+            bundle: self.bundle,
+            question: self.question,
+            slice,
+            now,
+            view,
+            world,
+            said,
+            explains: self.explains,
+        })
     }
 
     /// Whoever only wants to know whether something is allowed need not hear what a deny came near.
@@ -120,7 +173,7 @@ impl<'a> Judge<'a> {
 
     /// The purpose that policies see: stated, else the default of the first role; `None` where there is none.
     pub(super) fn purpose(&self) -> Option<Arc<str>> {
-        match self.context.get("purpose") {
+        match self.said.context.get("purpose") {
             Some(Value::Text(purpose)) if !purpose.is_empty() => Some(purpose.clone()),
             _ => None,
         }
@@ -128,7 +181,7 @@ impl<'a> Judge<'a> {
 
     /// Context values for witnesses: what was said, and the group asked about.
     pub(super) fn context_for(&self, ask: &Ask) -> ContextValues {
-        let mut context = self.context.clone();
+        let mut context = self.said.context.clone();
         if let (Some(group), Some(asked)) = (&ask.group, &ask.asked) {
             context.insert("group".into(), Value::Text(group.clone()));
             context.insert("asked".into(), Value::Text(asked.clone()));
@@ -149,7 +202,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
-    pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Request, Told)>, JudgeError> {
+    pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Rc<Request>, Told)>, JudgeError> {
         let Some(request) = self.request(ask, resource)? else { return Ok(None) };
         let merged = self.bundle.index.evaluate(&request, &self.world.entities);
         if !merged.errors.is_empty() {
@@ -170,13 +223,24 @@ impl<'a> Judge<'a> {
         Ok(if merged.errors.is_empty() { self.bundle.policy_names(&merged.permits) } else { Vec::new() })
     }
 
-    fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {
+    fn request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Rc<Request>>, JudgeError> {
+        let key = (ask.clone(), resource.clone());
+        if let Some(known) = self.said.requests.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let made = self.made_request(ask, resource)?.map(Rc::new);
+        self.said.requests.borrow_mut().insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn made_request(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<Request>, JudgeError> {
         let Some(action) = self.bundle.action_of(ask) else { return Ok(None) };
         if !self.bundle.applies(&action, &self.question.principal, resource) {
             return Ok(None);
         }
         let context = match (&ask.group, &ask.asked) {
             (Some(group), Some(asked)) => self
+                .said
                 .base
                 .clone()
                 .merge([
@@ -184,7 +248,7 @@ impl<'a> Judge<'a> {
                     ("asked".to_owned(), RestrictedExpression::new_string(asked.to_string())),
                 ])
                 .map_err(|source| JudgeError::Entity(Box::new(source)))?,
-            _ => self.base.clone(),
+            _ => self.said.base.clone(),
         };
         // INVARIANT(schema-checked): the schema is passed always, so that a context of the wrong shape is an error here
         // and not a policy that quietly reads nothing.

@@ -32,7 +32,8 @@ impl Bundle {
             }
         }
         if let Some(remedy) = &remedies.request_assignment
-            && self.supposing(judge, remedy, &[], "")?
+            && let Some(client) = self.offered_about(judge, remedy)?
+            && self.supposing(judge, remedy, &client, &[], "")?
         {
             found.push(Remedy::RequestAssignment);
         }
@@ -80,13 +81,14 @@ impl Bundle {
         if !remedy.verbs.is_empty() && !remedy.verbs.contains(verb) {
             return Ok(Vec::new());
         }
+        let Some(client) = self.offered_about(judge, remedy)? else { return Ok(Vec::new()) };
         let mut tried: BTreeMap<Vec<Arc<str>>, bool> = BTreeMap::new();
         let mut reasons = Vec::new();
         for (reason, further) in &remedy.reasons {
             let opens = self.opened(judge, remedy.opens.as_ref(), further);
             let allows = match tried.get(&opens) {
                 Some(allows) => *allows,
-                None => self.supposing(judge, remedy, &opens, reason)?,
+                None => self.supposing(judge, remedy, &client, &opens, reason)?,
             };
             tried.insert(opens, allows);
             if allows {
@@ -107,15 +109,9 @@ impl Bundle {
         groups
     }
 
-    /// Whether the question is allowed if one more row existed, for a principal whom the policies offer that row.
-    fn supposing(
-        &self,
-        judge: &Judge<'_>,
-        remedy: &FactRemedy,
-        opens: &[Arc<str>],
-        reason: &str,
-    ) -> Result<bool, JudgeError> {
-        let Some(client) = self.client_of(judge, &remedy.suppose.entity) else { return Ok(false) };
+    /// Whom the supposed row would be about, for a principal whom the policies offer that row.
+    fn offered_about(&self, judge: &Judge<'_>, remedy: &FactRemedy) -> Result<Option<EntityUid>, JudgeError> {
+        let Some(client) = self.client_of(judge, &remedy.suppose.entity) else { return Ok(None) };
         let ask = Ask {
             verb: remedy.asks.clone(),
             group: Some(self.plain_group(&remedy.asks, &client)),
@@ -123,16 +119,21 @@ impl Bundle {
             plain: true,
         };
         // Only who is offered it is asked here; every bar is judged by the supposed world itself.
-        let offered = self.offers(judge, &ask, &client)?;
-        if !offered {
-            return Ok(false);
-        }
-        let Some(slice) = self.supposed_slice(judge, remedy, &client, opens, reason) else { return Ok(false) };
-        Ok(self.supposed(judge, &slice, judge.now, &judge.question.context)?.decision.is_allow())
+        let is_offered = !judge.permits_for(&ask, &client)?.is_empty();
+        Ok(is_offered.then_some(client))
     }
 
-    fn offers(&self, judge: &Judge<'_>, ask: &Ask, client: &EntityUid) -> Result<bool, JudgeError> {
-        Ok(!judge.permits_for(ask, client)?.is_empty())
+    /// Whether the question is allowed if one more row existed.
+    fn supposing(
+        &self,
+        judge: &Judge<'_>,
+        remedy: &FactRemedy,
+        client: &EntityUid,
+        opens: &[Arc<str>],
+        reason: &str,
+    ) -> Result<bool, JudgeError> {
+        let Some(slice) = self.supposed_slice(judge, remedy, client, opens, reason) else { return Ok(false) };
+        Ok(self.supposed(judge, &slice, judge.now, &judge.question.context)?.decision.is_allow())
     }
 
     fn client_of(&self, judge: &Judge<'_>, entity: &str) -> Option<EntityUid> {

@@ -69,16 +69,10 @@ impl Scope {
         self.principal.may_hold_for(principal) && self.resource.may_hold_for(resource)
     }
 
-    /// Whether it holds for `request`, as Cedar would judge it over `entities` with the actions of the schema.
-    pub fn holds(&self, actions: &Actions, request: &Request, entities: &Entities) -> bool {
-        let (Some(principal), Some(action), Some(resource)) =
-            (request.principal(), request.action(), request.resource())
-        else {
-            return false;
-        };
-        self.fits_action(actions, action)
-            && self.principal.holds_for(principal, entities)
-            && self.resource.holds_for(resource, entities)
+    /// Whether its tests of principal and resource hold for `request`, as Cedar would judge them over `entities`.
+    pub fn holds_for_parties(&self, request: &Request, entities: &Entities) -> bool {
+        let (Some(principal), Some(resource)) = (request.principal(), request.resource()) else { return false };
+        self.principal.holds_for(principal, entities) && self.resource.holds_for(resource, entities)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::Entities;
+use cedar_policy::{Entities, Entity};
 use jiff::Timestamp;
 
 use super::{
@@ -60,7 +60,7 @@ impl World {
     /// About how much memory this takes.
     fn bytes(&self) -> usize {
         let actions = self.entities.len().saturating_sub(self.projected.entities.len());
-        let of_entity = |entity: &ProjectedEntity| {
+        let of_entity = |entity: &Arc<ProjectedEntity>| {
             let members: usize = entity.attributes.values().map(members).sum();
             let letters: usize = entity.attributes.values().map(letters).sum();
             ENTITY_BYTES
@@ -124,6 +124,42 @@ impl World {
             projected,
             entities,
         })
+    }
+
+    /// The world of a slice that differs from `earlier`, whose world this is, in little; made of what did not change.
+    pub(super) fn changed(
+        &self,
+        bundle: &Bundle,
+        question: &Question,
+        earlier: &Slice,
+        view: &View<'_>,
+    ) -> Result<Self, JudgeError> {
+        let Some(projected) = view.project_after(earlier, &self.projected)? else {
+            return Self::made(bundle, question, &[], view);
+        };
+        // What is gone would have to be taken out of Cedar's form too.
+        if !self.projected.entities.keys().all(|uid| projected.entities.contains_key(uid)) {
+            return Self::made(bundle, question, &[], view);
+        }
+        let mut list = projected.changed_since(&self.projected).map_err(|source| JudgeError::Entity(source))?;
+        // Labels of the resource say which actions are asked about.
+        let resource = &question.resource;
+        if list.iter().any(|entity| entity.uid() == *resource) {
+            list.extend(bundle.actions_beside(question, &projected, &self.entities));
+        }
+        let entities = self.entities.clone();
+        let entities = entities.upsert_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        let (revision, asked) = (Arc::clone(&self.revision), self.asked.clone());
+        Ok(Self { revision, asked, said_tenant: self.said_tenant.clone(), projected, entities })
+    }
+
+    /// Whether policies are told the same by both, actions aside that nobody asks about.
+    pub(super) fn tells_as(&self, other: &Self) -> bool {
+        let is_same = |entity: &Entity| self.entities.get(&entity.uid()).is_some_and(|own| own.deep_eq(entity));
+        self.projected.tenant == other.projected.tenant
+            && self.projected.roles == other.projected.roles
+            && self.projected.entities == other.projected.entities
+            && other.entities.iter().all(is_same)
     }
 }
 

@@ -40,14 +40,15 @@ pub enum ProjectError {
 /// The entities of one question as policies see them.
 #[derive(Clone, Debug, Default)]
 pub struct Projected {
-    pub entities: BTreeMap<EntityUid, ProjectedEntity>,
+    /// Shared with what was seen of a slice that differs elsewhere.
+    pub entities: BTreeMap<EntityUid, Arc<ProjectedEntity>>,
     /// The tenant that the principal acts in.
     pub tenant: Option<Arc<str>>,
     /// The principal's roles there, sorted.
     pub roles: Vec<Arc<str>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectedEntity {
     pub attributes: BTreeMap<Arc<str>, Value>,
     pub parents: BTreeSet<EntityUid>,
@@ -128,9 +129,42 @@ impl<'a> View<'a> {
             Projected { entities: BTreeMap::new(), tenant: self.tenant.clone(), roles: self.roles.clone() };
         for (uid, loaded) in &*self.slice.entities {
             let Loaded::Present(entity) = loaded else { continue };
-            projected.entities.insert(uid.clone(), self.project_one(uid, entity)?);
+            projected.entities.insert(uid.clone(), Arc::new(self.project_one(uid, entity)?));
         }
         Ok(projected)
+    }
+
+    /// Everything policies may see, given what they saw of the slice `earlier` at the same instant: what did not change is
+    /// taken from there. `None` where more may have changed than what differs.
+    ///
+    /// # Errors
+    ///
+    /// [`ProjectError`] as of [`Self::project`].
+    pub fn project_after(&self, earlier: &Slice, seen: &Projected) -> Result<Option<Projected>, ProjectError> {
+        // Tenant and roles are the principal's, filters look at the resource's own row, and nothing looks at the relations
+        // of another entity.
+        let own_row = |slice: &'_ Slice| slice.present(&slice.resource).map(|entity| entity.row.clone());
+        let is_near = earlier.principal == self.slice.principal
+            && earlier.resource == self.slice.resource
+            && earlier.asserted == self.slice.asserted
+            && earlier.present(&earlier.principal) == self.slice.present(&self.slice.principal)
+            && own_row(earlier) == own_row(self.slice)
+            && seen.tenant == self.tenant
+            && seen.roles == self.roles;
+        if !is_near {
+            return Ok(None);
+        }
+        let mut projected = Projected { entities: BTreeMap::new(), ..seen.clone() };
+        for (uid, loaded) in &*self.slice.entities {
+            let Loaded::Present(entity) = loaded else { continue };
+            let as_before = seen.entities.get(uid).filter(|_| earlier.present(uid) == Some(entity));
+            let shown = match as_before {
+                Some(shown) => Arc::clone(shown),
+                None => Arc::new(self.project_one(uid, entity)?),
+            };
+            projected.entities.insert(uid.clone(), shown);
+        }
+        Ok(Some(projected))
     }
 
     fn project_one(&self, uid: &EntityUid, entity: &FactEntity) -> Result<ProjectedEntity, ProjectError> {
@@ -431,14 +465,25 @@ impl Projected {
     ///
     /// Cedar's own error if a value cannot be built.
     pub fn to_cedar(&self) -> Result<Vec<Entity>, Box<cedar_policy::EntityAttrEvaluationError>> {
-        self.entities
-            .iter()
-            .map(|(uid, entity)| {
-                let attributes =
-                    entity.attributes.iter().map(|(name, value)| (name.to_string(), value.to_cedar())).collect();
-                Entity::new(uid.clone(), attributes, entity.parents.iter().cloned().collect()).map_err(Box::new)
-            })
-            .collect()
+        self.entities.iter().map(|(uid, entity)| entity.to_cedar(uid)).collect()
+    }
+
+    /// Those that are not shared with `earlier`, for Cedar's evaluator.
+    ///
+    /// # Errors
+    ///
+    /// Cedar's own error if a value cannot be built.
+    pub fn changed_since(&self, earlier: &Self) -> Result<Vec<Entity>, Box<cedar_policy::EntityAttrEvaluationError>> {
+        let is_changed = |uid, entity| earlier.entities.get(uid).is_none_or(|before| !Arc::ptr_eq(before, entity));
+        let changed = self.entities.iter().filter(|(uid, entity)| is_changed(uid, entity));
+        changed.map(|(uid, entity)| entity.to_cedar(uid)).collect()
+    }
+}
+
+impl ProjectedEntity {
+    fn to_cedar(&self, uid: &EntityUid) -> Result<Entity, Box<cedar_policy::EntityAttrEvaluationError>> {
+        let attributes = self.attributes.iter().map(|(name, value)| (name.to_string(), value.to_cedar())).collect();
+        Entity::new(uid.clone(), attributes, self.parents.iter().cloned().collect()).map_err(Box::new)
     }
 }
 

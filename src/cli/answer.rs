@@ -11,7 +11,7 @@ use super::{
     simulate::Simulated,
 };
 use crate::{
-    domain::{Evaluation, Loaded, Slice},
+    domain::{Evaluation, Loaded, Remedy, Slice},
     engine::Bundle,
 };
 
@@ -39,7 +39,11 @@ pub(super) fn pretty(bundle: &Bundle, simulated: &Simulated, now: Timestamp, det
         line(&mut text, format_args!("{:<11} {}", "obligation", obligation.id));
     }
     for remedy in &evaluation.remedies {
-        line(&mut text, format_args!("{:<11} {}", "remedy", remedy_kind(remedy)));
+        let reasons = match remedy {
+            Remedy::BreakGlass { reasons } => format!("  {}", reasons.join(" ")),
+            Remedy::StepUp { .. } | Remedy::StateReason | Remedy::RequestAssignment => String::new(),
+        };
+        line(&mut text, format_args!("{:<11} {}{reasons}", "remedy", remedy_kind(remedy)));
     }
     if let Some(error) = &simulated.unread {
         line(&mut text, format_args!("{:<11} {error}", "facts"));
@@ -183,8 +187,7 @@ pub(super) fn remote_pretty(answer: &Json) -> String {
     ] {
         for item in at(pointer).as_array().into_iter().flatten() {
             let shown = ["id", "kind"].iter().find_map(|key| item.get(*key)).unwrap_or(item);
-            let told = item.get("text").and_then(Json::as_str).unwrap_or_default();
-            line(&mut text, format_args!("{name:<11} {}  {told}", words(shown)));
+            line(&mut text, format_args!("{name:<11} {}{}", words(shown), told_of(item)));
         }
     }
     for (name, pointer) in [("masked", "/context/chaperone/fields/mask"), ("denied", "/context/chaperone/fields/deny")]
@@ -196,6 +199,42 @@ pub(super) fn remote_pretty(answer: &Json) -> String {
     text.trim_end().to_owned()
 }
 
+/// What stands beside the name of an item: what a policy says, under which reasons the glass may be broken, what kind of
+/// row the evidence is and until when it holds.
+fn told_of(item: &Json) -> String {
+    let word = |key: &str| item.get(key).and_then(Json::as_str);
+    let kind = word("id").and_then(|_id| word("kind"));
+    let until = word("until").map(|until| format!("until {until}"));
+    let reasons = item.get("reasons").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    let all = [word("text"), kind, until.as_deref()].into_iter().flatten().chain(reasons);
+    all.map(|word| format!("  {word}")).collect()
+}
+
 pub(super) fn is_allow(answer: &Json) -> bool {
     answer.get("decision").and_then(Json::as_bool).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecars_answer_tells_what_the_next_step_needs() {
+        let answer = json!({ "decision": false, "context": { "reason": "no_assignment", "chaperone": {
+            "decision_id": "d1",
+            "policies": [{ "id": "a-policy", "effect": "permit", "text": "what it says" }],
+            "evidence": [{ "kind": "role", "id": "r1", "until": "2026-03-10T15:30:00Z" }, { "kind": "grant", "id": "g1" }],
+            "remedies": [{ "kind": "break_glass", "reasons": ["COVERING", "THREAT"] }, { "kind": "request_assignment" }],
+        } } });
+        let text = remote_pretty(&answer);
+        for line in [
+            "policy      a-policy  what it says",
+            "evidence    r1  role  until 2026-03-10T15:30:00Z",
+            "evidence    g1  grant",
+            "remedy      break_glass  COVERING  THREAT",
+            "remedy      request_assignment",
+        ] {
+            assert!(text.lines().any(|shown| shown.trim_start() == line), "{line:?} in {text}");
+        }
+    }
 }

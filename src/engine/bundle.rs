@@ -173,17 +173,6 @@ impl Bundle {
         uids
     }
 
-    /// The actions that the question may lead to and that do not stand in `entities`.
-    pub(super) fn actions_beside(
-        &self,
-        question: &Question,
-        projected: &Projected,
-        entities: &Entities,
-    ) -> Vec<cedar_policy::Entity> {
-        let missing = self.actions_for(question, projected).into_iter().filter(|uid| entities.get(uid).is_none());
-        missing.filter_map(|uid| self.actions.entity(&uid).cloned()).collect()
-    }
-
     /// These actions as entities, to which others can be added. The same actions are asked for again and again.
     pub(super) fn entities_of_actions(&self, uids: BTreeSet<EntityUid>) -> Result<Entities, JudgeError> {
         if let Some(known) = self.action_sets.0.read().unwrap_or_else(PoisonError::into_inner).get(&uids) {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::{Entities, Entity};
+use cedar_policy::Entities;
 use jiff::Timestamp;
 
 use super::{
@@ -141,25 +141,24 @@ impl World {
         if !self.projected.entities.keys().all(|uid| projected.entities.contains_key(uid)) {
             return Self::made(bundle, question, &[], view);
         }
-        let mut list = projected.changed_since(&self.projected).map_err(|source| JudgeError::Entity(source))?;
-        // Labels of the resource say which actions are asked about.
-        let resource = &question.resource;
-        if list.iter().any(|entity| entity.uid() == *resource) {
-            list.extend(bundle.actions_beside(question, &projected, &self.entities));
-        }
+        // The actions are those of before: which are asked about goes by the resource's own row and what is asserted of it.
+        let list = projected.changed_since(&self.projected).map_err(|source| JudgeError::Entity(source))?;
         let entities = self.entities.clone();
         let entities = entities.upsert_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
         let (revision, asked) = (Arc::clone(&self.revision), self.asked.clone());
         Ok(Self { revision, asked, said_tenant: self.said_tenant.clone(), projected, entities })
     }
 
-    /// Whether policies are told the same by both, actions aside that nobody asks about.
+    /// Whether policies are told the same by both.
     pub(super) fn tells_as(&self, other: &Self) -> bool {
-        let is_same = |entity: &Entity| self.entities.get(&entity.uid()).is_some_and(|own| own.deep_eq(entity));
+        let tells = |one: &Entities, as_in: &Entities| {
+            one.iter().all(|entity| as_in.get(&entity.uid()).is_some_and(|same| same.deep_eq(entity)))
+        };
         self.projected.tenant == other.projected.tenant
             && self.projected.roles == other.projected.roles
             && self.projected.entities == other.projected.entities
-            && other.entities.iter().all(is_same)
+            && tells(&self.entities, &other.entities)
+            && tells(&other.entities, &self.entities)
     }
 }
 

@@ -171,7 +171,8 @@ mod tests {
         // Finds the index; the next one reads its head, whether anything was committed or not.
         let before = probe.look(file).await.unwrap();
         let commit = async {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            // Long enough for the look to have read the version, for whoever swallows what is committed after that.
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
         };
         let (during, ()) = tokio::join!(probe.look(file), commit);

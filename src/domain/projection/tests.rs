@@ -321,3 +321,58 @@ fn a_row_that_contributed_is_found_again_and_others_are_not() {
     assert_eq!(parents.iter().map(|contribution| &*contribution.row.id).collect::<Vec<_>>(), ["r0"]);
     assert!(view.parent_contributions(&slice.principal, &id("Role", "doctor")).is_empty());
 }
+
+#[test]
+fn what_did_not_change_is_taken_over_and_nothing_that_looks_at_a_change_is() {
+    let mapping = mapping();
+    let mut earlier = slice(vec![naming("x")]);
+    let other = id("Record", "R2");
+    let like_the_resource = earlier.entities[&earlier.resource].clone();
+    earlier.entities.insert(other.clone(), like_the_resource);
+    let seen = View::new(&mapping, &earlier, at(NOW), Some("T1")).project().unwrap();
+    let after = |later: &Slice, said: &str| {
+        let view = View::new(&mapping, later, at(NOW), Some(said));
+        let again = view.project_after(&earlier, &seen).unwrap();
+        if let Some(again) = &again {
+            assert_eq!(again.entities, view.project().unwrap().entities, "as if nothing had been seen before");
+        }
+        again
+    };
+    let with = |uid: &EntityUid, change: &dyn Fn(&mut FactEntity)| {
+        let mut later = earlier.clone();
+        let Some(Loaded::Present(entity)) = later.entities.get_mut(uid) else { panic!("{uid} is there") };
+        change(entity);
+        later
+    };
+    let more_rows = |entity: &mut FactEntity| {
+        entity.relations.insert("rows".into(), rows(vec![naming("x"), naming("ana")]));
+    };
+    let is_shared = |again: &Projected, uid: &EntityUid| Arc::ptr_eq(&again.entities[uid], &seen.entities[uid]);
+
+    let again = after(&with(&other, &more_rows), "T1").unwrap();
+    assert!(
+        is_shared(&again, &earlier.resource) && is_shared(&again, &earlier.principal) && !is_shared(&again, &other)
+    );
+    let again = after(&with(&earlier.resource, &more_rows), "T1").unwrap();
+    assert!(!is_shared(&again, &earlier.resource) && is_shared(&again, &other));
+    let mut gone = earlier.clone();
+    gone.entities.remove(&other);
+    assert!(!after(&gone, "T1").unwrap().entities.contains_key(&other));
+
+    // Filters look at these from every entity.
+    let of_roles = |entity: &mut FactEntity| {
+        entity.relations.insert("roles".into(), rows(vec![vec![text("T1"), text("doctor"), Cell::Null]]));
+    };
+    assert!(after(&with(&earlier.principal, &of_roles), "T1").is_none());
+    let renamed = |entity: &mut FactEntity| {
+        entity.row.cells = vec![text("T1"), text("liver"), Cell::Instant(at("2026-01-01T00:00:00Z"))].into();
+    };
+    assert!(after(&with(&earlier.resource, &renamed), "T1").is_none());
+    let mut asserting = earlier.clone();
+    asserting.asserted.insert(other.clone(), BTreeMap::from([("name".into(), Value::Bool(true))]));
+    assert!(after(&asserting, "T1").is_none());
+    let mut about_another = earlier.clone();
+    about_another.resource = other.clone();
+    assert!(after(&about_another, "T1").is_none());
+    assert!(after(&earlier, "T2").is_none(), "in another tenant");
+}

@@ -133,17 +133,22 @@ mod tests {
         entities::pool::{Database, Pool, PoolOptions},
     };
 
+    /// The database at `path`, and a probe that has not looked at it yet.
+    fn watched(path: &std::path::Path) -> (Pool, Probe) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = format!("sqlite://{}", path.display());
+        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        (pool, Probe::new(Arc::new(Validity::new()), clock))
+    }
+
     #[tokio::test]
     async fn a_file_that_nobody_wrote_is_not_asked_and_one_that_somebody_did_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
         let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
         sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let url = format!("sqlite://{}", path.display());
-        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let (pool, probe) = watched(&path);
         let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
-        let probe = Probe::new(Arc::new(Validity::new()), clock);
         let is_untouched = async || probe.eye.lock().await.open.as_ref().is_some_and(|open| open.is_untouched(file));
         // The first look finds the index, the second one its head.
         for _ in 0..2 {
@@ -163,11 +168,8 @@ mod tests {
         let path = folder.path().join("app.db");
         let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
         sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let url = format!("sqlite://{}", path.display());
-        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let (pool, probe) = watched(&path);
         let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
-        let probe = Probe::new(Arc::new(Validity::new()), clock);
         // Finds the index; the next one reads its head, whether anything was committed or not.
         let before = probe.look(file).await.unwrap();
         let commit = async {
@@ -197,11 +199,8 @@ mod tests {
             }
         }
         let mut writer = opened().await;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let url = format!("sqlite://{}", path.display());
-        let pool = Pool::new(Source::App, &url, PoolOptions::default(), &clock).unwrap();
+        let (pool, probe) = watched(&path);
         let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
-        let probe = Probe::new(Arc::new(Validity::new()), clock);
         for round in 0..3 {
             let before = probe.look(file).await.unwrap();
             assert_eq!(probe.look(file).await.unwrap().tick, before.tick, "nothing was committed, round {round}");

@@ -30,7 +30,7 @@ async fn left_behind(count: usize) -> tempfile::TempDir {
     append_many(&trail, count, Tier::Process).await;
     // The spare is made by another thread, which may come late; what it never makes fails the test that looks for it.
     for _ in 0..1_000 {
-        if segments(dir.path()).len() == 2 {
+        if segments(dir.path()).len() >= 2 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

@@ -143,7 +143,7 @@ impl<'a> View<'a> {
     pub fn project_after(&self, earlier: &Slice, seen: &Projected) -> Result<Option<Projected>, ProjectError> {
         // Tenant and roles are the principal's, filters look at the resource's own row, and nothing looks at the relations
         // of another entity.
-        let own_row = |slice: &'_ Slice| slice.present(&slice.resource).map(|entity| entity.row.clone());
+        let own_row = |slice: &Slice| slice.present(&slice.resource).map(|entity| entity.row.clone());
         let is_near = earlier.principal == self.slice.principal
             && earlier.resource == self.slice.resource
             && earlier.asserted == self.slice.asserted

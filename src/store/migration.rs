@@ -44,7 +44,7 @@ macro_rules! migration {
 }
 
 /// All of them, by version. A text that was released is never changed: its digest stands in every store.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     migration!(1, "0001_store", Part::Tables),
     migration!(2, "0002_trail", Part::Trail),
     migration!(3, "0003_trail_bound", Part::Trail),
@@ -57,6 +57,7 @@ const MIGRATIONS: [Migration; 12] = [
     migration!(210, "0210_sidecars", Part::Tables),
     migration!(211, "0211_user_standing", Part::Tables),
     migration!(220, "0220_decision_indexes", Part::Tables),
+    migration!(230, "0230_trail_batches", Part::Trail),
 ];
 
 /// Where it is noted what was applied.

@@ -1,5 +1,6 @@
 //! Appending in a SQLite file: the checks of `audit_append`, in the one transaction that may write.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     },
     TrailError,
 };
-use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader};
+use crate::domain::{Held, IndexRow, ShippedFrame, ShippedHeader, ShippedNote};
 
 const WRITER: Sql = Sql::both(
     "SELECT header, prev_writer, prev_seq, frame, seq, chain, month, alarm FROM audit_writer WHERE writer = $1",
@@ -34,17 +35,24 @@ const BEGIN: Sql = Sql::both(
 );
 const ADVANCE: Sql =
     Sql::both("UPDATE audit_writer SET frame = $2, seq = $3, chain = $4, month = $5 WHERE writer = $1");
-const FRAME: Sql = Sql::both(
-    "INSERT INTO audit_frame (month, writer, frame, first_seq, count, bytes) VALUES ($1, $2, $3, $4, $5, $6)",
+/// All of a call at once: a statement a row would cost two changes of thread each.
+const FRAMES: Sql = Sql::both(
+    "INSERT INTO audit_frame (month, writer, frame, first_seq, count, bytes) \
+     SELECT value ->> 'month', $1, value ->> 'frame', value ->> 'first_seq', value ->> 'count', \
+            substr($3, value ->> 'from', value ->> 'length') FROM json_each($2)",
 );
 const HELD: Sql = Sql::both("SELECT bytes FROM audit_frame WHERE writer = $1 AND frame = $2");
 const NOTE: Sql = Sql::both(
     "INSERT INTO audit_checkpoint (writer, size, note, by_writer) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 );
-const RECORD: Sql = Sql::both(
+const RECORDS: Sql = Sql::both(
     "INSERT INTO audit_record (month, writer, seq, frame, at, decision_id, kind, tenant, principal, principal_type, \
      action, resource_type, resource_id, client, decision, reason, grant_id, line, resource_tenant) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+     SELECT value ->> 'month', $1, value ->> 'seq', value ->> 'frame', value ->> 'at', value ->> 'decision_id', \
+            value ->> 'kind', value ->> 'tenant', value ->> 'principal', value ->> 'principal_type', \
+            value ->> 'action', value ->> 'resource_type', value ->> 'resource_id', value ->> 'client', \
+            value ->> 'decision', value ->> 'reason', value ->> 'grant_id', value ->> 'line', \
+            value ->> 'resource_tenant' FROM json_each($2)",
 );
 const CLONED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE prev_writer = $1");
 const RESTORED: Sql = Sql::both("SELECT 1 AS found FROM audit_writer WHERE writer = $1 AND seq > $2");
@@ -58,6 +66,57 @@ struct Row {
     month: String,
     prev: Option<(String, u64)>,
     alarm: Option<String>,
+}
+
+/// A frame that follows the last one, as `FRAMES` reads it.
+#[derive(Serialize)]
+struct KeptFrame {
+    month: String,
+    frame: u64,
+    first_seq: u64,
+    count: usize,
+    /// Where its bytes stand in those of all, from 1.
+    from: usize,
+    length: usize,
+}
+
+/// What a call adds.
+#[derive(Default)]
+struct Kept<'a> {
+    frames: Vec<KeptFrame>,
+    bytes: Vec<u8>,
+    notes: Vec<&'a ShippedNote>,
+    rows: Vec<&'a IndexRow>,
+}
+
+impl<'a> Kept<'a> {
+    fn push(&mut self, month: &str, frame: &'a ShippedFrame) {
+        self.frames.push(KeptFrame {
+            month: month.to_owned(),
+            frame: frame.frame,
+            first_seq: frame.first_seq,
+            count: frame.rows.len(),
+            from: self.bytes.len() + 1,
+            length: frame.bytes.len(),
+        });
+        self.bytes.extend_from_slice(&frame.bytes);
+        self.notes.extend(&frame.note);
+        self.rows.extend(&frame.rows);
+    }
+
+    async fn keep(&self, transaction: &mut Transaction, writer: &str) -> Result<(), TrailError> {
+        let as_json = |json: serde_json::Result<String>| {
+            json.map(Value::from).map_err(|error| TrailError::Malformed(error.to_string()))
+        };
+        let frames = as_json(serde_json::to_string(&self.frames))?;
+        transaction.run(FRAMES, &[writer.into(), frames, Value::from(self.bytes.as_slice())]).await?;
+        for note in &self.notes {
+            let values = [Value::from(&note.writer), number(note.size), Value::from(&note.note), Value::from(writer)];
+            transaction.run(NOTE, &values).await?;
+        }
+        transaction.run(RECORDS, &[writer.into(), as_json(serde_json::to_string(&self.rows))?]).await?;
+        Ok(())
+    }
 }
 
 pub(super) async fn held(store: &Store, writer: &str) -> Result<Option<Held>, TrailError> {
@@ -83,7 +142,7 @@ pub(super) async fn append(
         }
         (Some(row), _) => row,
     };
-    let before = at.frame;
+    let mut kept = Kept::default();
     for frame in frames {
         if frame.frame <= at.frame {
             refuse_fork(&mut transaction, writer, frame).await?;
@@ -91,9 +150,10 @@ pub(super) async fn append(
         }
         at.refuse_strange_note(writer, frame)?;
         at.follow(frame)?;
-        keep(&mut transaction, writer, &at.month, frame).await?;
+        kept.push(&at.month, frame);
     }
-    if at.frame > before {
+    if !kept.frames.is_empty() {
+        kept.keep(&mut transaction, writer).await?;
         let values = [
             Value::from(writer),
             number(at.frame),
@@ -159,55 +219,6 @@ async fn refuse_fork(transaction: &mut Transaction, writer: &str, frame: &Shippe
         return Err(TrailError::Fork(format!("fork: frame {} is held with other bytes", frame.frame)));
     }
     Ok(())
-}
-
-async fn keep(
-    transaction: &mut Transaction,
-    writer: &str,
-    month: &str,
-    frame: &ShippedFrame,
-) -> Result<(), StoreError> {
-    let values = [
-        Value::from(month),
-        Value::from(writer),
-        number(frame.frame),
-        number(frame.first_seq),
-        number(u64::try_from(frame.rows.len()).unwrap_or(u64::MAX)),
-        Value::from(frame.bytes.as_slice()),
-    ];
-    transaction.run(FRAME, &values).await?;
-    if let Some(note) = &frame.note {
-        let values = [Value::from(&note.writer), number(note.size), Value::from(&note.note), Value::from(writer)];
-        transaction.run(NOTE, &values).await?;
-    }
-    for row in &frame.rows {
-        transaction.run(RECORD, &record(writer, row)).await?;
-    }
-    Ok(())
-}
-
-fn record<'a>(writer: &'a str, row: &'a IndexRow) -> [Value<'a>; 19] {
-    [
-        Value::from(&row.month),
-        Value::from(writer),
-        number(row.seq),
-        number(row.frame),
-        Value::from(&row.at),
-        Value::from(row.decision_id.as_deref()),
-        Value::from(&row.kind),
-        Value::from(row.tenant.as_deref()),
-        Value::from(row.principal.as_deref()),
-        Value::from(row.principal_type.as_deref()),
-        Value::from(row.action.as_deref()),
-        Value::from(row.resource_type.as_deref()),
-        Value::from(row.resource_id.as_deref()),
-        Value::from(row.client.as_deref()),
-        Value::from(row.decision.as_deref()),
-        Value::from(row.reason.as_deref()),
-        Value::from(row.grant_id.as_deref()),
-        Value::from(row.line.as_deref()),
-        Value::from(row.resource_tenant.as_deref()),
-    ]
 }
 
 fn number(number: u64) -> Value<'static> {

@@ -1,0 +1,1 @@
+-- In SQLite the program that appends does the checks, so that nothing is to be changed here.

@@ -1,15 +1,14 @@
 //! Who asked for a decision: the recent ones in memory, older ones found in the folder.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use serde::Deserialize;
-use uuid::Uuid;
 
-/// How many decisions are kept in memory.
-const RECENT_MAX: usize = 16_384;
+/// How many decisions are kept in memory: as many as a table of 16,384 places takes before it doubles.
+const RECENT_MAX: usize = 14_336;
 
 /// A recorded decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,28 +19,46 @@ pub struct DecisionEntry {
     pub caller: String,
 }
 
+/// What this process wrote last.
 #[derive(Debug, Default)]
 pub(super) struct DecisionIndex {
-    entries: HashMap<Arc<str>, (Uuid, u64, String)>,
+    entries: HashMap<Arc<str>, Recent>,
     order: VecDeque<Arc<str>>,
+    /// The few that the configuration names.
+    callers: HashSet<Arc<str>>,
+}
+
+/// Where a decision stands, and who asked for it.
+#[derive(Clone, Debug)]
+pub(super) struct Recent {
+    pub seq: u64,
+    pub caller: Arc<str>,
 }
 
 impl DecisionIndex {
-    pub(super) fn insert(&mut self, writer: Uuid, id: String, caller: String, seq: u64) {
+    pub(super) fn insert(&mut self, id: String, caller: &str, seq: u64) {
+        let known = self.callers.get(caller).cloned();
+        let caller = known.unwrap_or_else(|| {
+            let caller = Arc::from(caller);
+            self.callers.insert(Arc::clone(&caller));
+            caller
+        });
         let id: Arc<str> = id.into();
-        if self.entries.insert(Arc::clone(&id), (writer, seq, caller)).is_none() {
-            self.order.push_back(id);
+        if let Some(known) = self.entries.get_mut(&id) {
+            *known = Recent { seq, caller };
+            return;
         }
-        while self.order.len() > RECENT_MAX
+        if self.order.len() >= RECENT_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.entries.remove(&oldest);
         }
+        self.entries.insert(Arc::clone(&id), Recent { seq, caller });
+        self.order.push_back(id);
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<DecisionEntry> {
-        let (writer, seq, caller) = self.entries.get(id)?;
-        Some(DecisionEntry { writer: writer.to_string(), seq: *seq, caller: caller.clone() })
+    pub(super) fn find(&self, id: &str) -> Option<Recent> {
+        self.entries.get(id).cloned()
     }
 }
 
@@ -71,4 +88,28 @@ pub(super) fn in_line(writer: &str, line: &[u8], decision_id: &str) -> Option<De
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let is_it = line.kind == crate::domain::RecordKind::Decision && line.decision_id.as_deref() == Some(decision_id);
     is_it.then(|| DecisionEntry { writer: writer.to_owned(), seq: line.seq, caller: line.caller.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_goes_for_the_newest_and_an_id_that_comes_again_is_told_as_it_came_last() {
+        let mut index = DecisionIndex::default();
+        for n in 0..RECENT_MAX {
+            index.insert(format!("D{n}"), "demo", n as u64);
+        }
+        let room = index.entries.capacity();
+        index.insert("D1".to_owned(), "gate", 900_000);
+        index.insert("D-new".to_owned(), "", 900_001);
+
+        let said = |id: &str| index.find(id).map(|recent| (recent.seq, recent.caller.to_string()));
+        assert_eq!(said("D0"), None, "the oldest");
+        assert_eq!(said("D1"), Some((900_000, "gate".to_owned())));
+        assert_eq!(said("D2"), Some((2, "demo".to_owned())));
+        assert_eq!(said("D-new"), Some((900_001, String::new())));
+        assert_eq!((index.entries.len(), index.order.len()), (RECENT_MAX, RECENT_MAX));
+        assert_eq!(index.entries.capacity(), room, "the table did not double for one more");
+    }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     config::{SEGMENT_BYTES, TrailConfig},
-    decisions::{self, DecisionEntry, DecisionIndex},
+    decisions::{self, DecisionEntry, DecisionIndex, Recent},
     guard,
     key::SigningKey,
     keyring::EncryptionKeys,
@@ -267,8 +267,9 @@ impl Trail {
     /// The folder cannot be read.
     pub fn decision(&self, decision_id: &str) -> Result<Option<DecisionEntry>, ReadError> {
         let recent = self.shared.decisions.lock().unwrap_or_else(PoisonError::into_inner).find(decision_id);
-        if recent.is_some() {
-            return Ok(recent);
+        if let Some(Recent { seq, caller }) = recent {
+            let writer = self.shared.origin.writer.to_string();
+            return Ok(Some(DecisionEntry { writer, seq, caller: caller.to_string() }));
         }
         let mut reader = Reader::open(self.shared.dir(), self.encryption.clone())?;
         while let Some(stored) = reader.next_record()? {

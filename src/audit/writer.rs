@@ -409,7 +409,7 @@ impl Shared {
         }
         let mut index = self.decisions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (id, caller, seq) in decisions {
-            index.insert(self.origin.writer, id, caller, seq);
+            index.insert(id, &caller, seq);
         }
     }
 }

@@ -16,6 +16,10 @@ pub const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// What work on blocking threads may still take when a command is done.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
+/// So many steps of tasks before a busy thread looks at the sockets again. tokio's own number, 61, is for steps of
+/// microseconds; evaluating a deny takes milliseconds, and whoever asks next would wait for 61 of them.
+const STEPS_BETWEEN_LOOKS: u32 = 4;
+
 /// The surroundings of a command.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -84,6 +88,7 @@ impl<'a> Context<'a> {
             .enable_all()
             .thread_name("chaperone")
             .thread_stack_size(STACK_BYTES)
+            .event_interval(STEPS_BETWEEN_LOOKS)
             .build()
             .map_err(|error| Failure::of(Exit::CannotRun, &error).because("the runtime cannot start"))?;
         let done = runtime.block_on(work);

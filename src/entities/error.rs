@@ -15,6 +15,12 @@ pub enum ConnectError {
         #[source]
         cause: sqlx::Error,
     },
+    #[error("the system gives no thread to read source `{}` with", .database.as_str())]
+    Thread {
+        database: Source,
+        #[source]
+        cause: std::io::Error,
+    },
 }
 
 /// Why there is no slice. Each means a deny by `data_unavailable`.

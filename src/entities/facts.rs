@@ -6,7 +6,6 @@ use cedar_policy::EntityUid;
 use futures_util::future::try_join;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use super::{
     check::{self, Problem},
@@ -137,11 +136,10 @@ impl Facts {
         let since = clock.elapsed();
         let hot_bytes = options.keep_bytes / HOT_SHARE;
         let keep = Arc::new(Keep::new(options.keep_bytes - hot_bytes, since));
-        let loads = TaskTracker::new();
         let origin = |source, url: Option<&String>, pool| {
             url.map(|url| {
                 let pool = Pool::new(source, url, pool, &clock)?;
-                Ok(Origin::new(source, pool, &keep, &clock, options.staleness, &loads))
+                Ok(Origin::new(source, pool, &keep, &clock, options.staleness))
             })
             .transpose()
         };

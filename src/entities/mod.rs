@@ -23,6 +23,7 @@ mod glance;
 mod hot;
 mod keep;
 mod load;
+mod loader;
 mod own;
 mod pool;
 mod primary;

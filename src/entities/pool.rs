@@ -21,6 +21,7 @@ use sqlx::{
 
 use super::{
     error::{Cause, ConnectError},
+    loader::Loader,
     primary::Primary,
 };
 use crate::{clock::Clock, domain::mapping::Source};
@@ -58,7 +59,13 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) enum Database {
     Sqlite(Box<SqliteFile>),
-    Postgres { pool: PgPool, connect: Box<PgConnectOptions>, primary: Arc<Primary> },
+    /// Connections of the pool are used by what the loader runs, and by nothing else.
+    Postgres {
+        pool: PgPool,
+        loader: Arc<Loader>,
+        connect: Box<PgConnectOptions>,
+        primary: Arc<Primary>,
+    },
 }
 
 impl Pool {
@@ -84,9 +91,18 @@ impl Pool {
                 let address =
                     format!("postgres://{place}:{}/{}", connect.get_port(), connect.get_database().unwrap_or_default());
                 let primary = Arc::new(Primary::new(Arc::clone(clock)));
-                let pool = postgres_pool(options, &primary).connect_lazy_with(connect.clone());
+                let loader = Loader::start(source).map_err(|cause| ConnectError::Thread { database: source, cause })?;
+                let pool = {
+                    let _there = loader.enter();
+                    postgres_pool(options, &primary).connect_lazy_with(connect.clone())
+                };
                 Ok(Self {
-                    database: Database::Postgres { pool, connect: Box::new(connect), primary },
+                    database: Database::Postgres {
+                        pool,
+                        loader: Arc::new(loader),
+                        connect: Box::new(connect),
+                        primary,
+                    },
                     address,
                     options,
                 })

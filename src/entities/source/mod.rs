@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
-use tokio_util::task::TaskTracker;
 
 use super::{
     error::{Cause, FactsError, Place},
@@ -13,6 +12,7 @@ use super::{
     hot::HotFact,
     keep::{Ageing, Keep, Lane, Room},
     load::{FactKey, Snapshot, Want, depart},
+    loader::Loader,
     pool::{Database, Pool},
     primary::Primary,
     probe::Probe,
@@ -41,13 +41,13 @@ struct Pooled {
     connections: sqlx::PgPool,
     primary: Arc<Primary>,
     limit: Duration,
-    tasks: TaskTracker,
+    loader: Arc<Loader>,
 }
 
 impl Departure for Pooled {
     fn depart(&self, lane: Lane) {
         // A load outlives whoever asked for it: others may wait for it, and what it finds is kept.
-        drop(self.tasks.spawn(depart(self.connections.clone(), Arc::clone(&self.primary), self.limit, lane)));
+        self.loader.run(depart(self.connections.clone(), Arc::clone(&self.primary), self.limit, lane));
     }
 }
 
@@ -117,7 +117,6 @@ impl Origin {
         keep: &Arc<Keep>,
         clock: &Arc<dyn Clock>,
         staleness: Duration,
-        tasks: &TaskTracker,
     ) -> Self {
         let validity = Arc::new(Validity::new());
         let way = match &pool.database {
@@ -126,7 +125,7 @@ impl Origin {
                 keep: Arc::clone(keep),
                 clock: Arc::clone(clock),
             },
-            Database::Postgres { pool: connections, primary, .. } => {
+            Database::Postgres { pool: connections, loader, primary, .. } => {
                 let room = Room {
                     flights: Arc::default(),
                     validity: Arc::clone(&validity),
@@ -138,7 +137,7 @@ impl Origin {
                     primary: Arc::clone(primary),
                     // The server's own timeout is the first to fire; a server that stopped answering fires none.
                     limit: pool.options.statement_timeout * 3 / 2,
-                    tasks: tasks.clone(),
+                    loader: Arc::clone(loader),
                 });
                 Way::Postgres {
                     fed: Fed { room, departure, staleness },

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 
 use super::{
     bundle::Bundle,
+    index::{Merged, Names},
     probes,
     question::{ContextValues, Question},
     world::World,
 };
 use crate::domain::{
     Evidence, Reason, Slice, Value,
-    projection::{Projected, View},
+    projection::{Projected, View, names_between},
 };
 
 /// Asks the policies of one bundle about one slice at one instant.
@@ -25,7 +26,18 @@ pub(super) struct Judge<'a> {
     pub(super) view: View<'a>,
     world: Arc<World>,
     said: Rc<Said>,
+    told: Rc<RefCell<Answers>>,
+    before: Option<Before>,
     explains: bool,
+}
+
+/// What policies said in one world, by what was asked, and about which resource.
+type Answers = BTreeMap<(Ask, EntityUid), Rc<Merged>>;
+
+/// Another world, which differs from this one in attributes of these names alone.
+struct Before {
+    told: Rc<RefCell<Answers>>,
+    names: Names,
 }
 
 /// What is said beside the entities: the same in every world that is asked with the same words.
@@ -91,6 +103,17 @@ pub(super) struct Ask {
     pub(super) plain: bool,
 }
 
+impl Said {
+    fn of(bundle: &Bundle, words: &ContextValues, world: &World) -> Result<Self, JudgeError> {
+        let mut context = words.clone();
+        if bundle.context_has_purpose() && !context.contains_key("purpose") {
+            context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));
+        }
+        let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
+        Ok(Self { words: words.clone(), context, base, requests: RefCell::default() })
+    }
+}
+
 impl<'a> Judge<'a> {
     pub(super) fn new(
         bundle: &'a Bundle,
@@ -112,14 +135,9 @@ impl<'a> Judge<'a> {
         context: &ContextValues,
         (view, world): (View<'a>, Arc<World>),
     ) -> Result<Self, JudgeError> {
-        let words = context.clone();
-        let mut context = words.clone();
-        if bundle.context_has_purpose() && !context.contains_key("purpose") {
-            context.insert("purpose".into(), Value::Text(bundle.default_purpose(&world.projected.roles)));
-        }
-        let base = Context::from_pairs(nested(&context)).map_err(|source| JudgeError::Entity(Box::new(source)))?;
-        let said = Rc::new(Said { words, context, base, requests: RefCell::default() });
-        Ok(Self { bundle, question, slice, now, view, world, said, explains: true })
+        let said = Rc::new(Said::of(bundle, context, &world)?);
+        let told = Rc::default();
+        Ok(Self { bundle, question, slice, now, view, world, said, told, before: None, explains: true })
     }
 
     /// A judge of the same question on other facts, at another instant or with other words; `slice` is a change of this
@@ -137,28 +155,26 @@ impl<'a> Judge<'a> {
             return Judge::new(self.bundle, self.question, slice, now, context);
         }
         let view = View::new(&self.bundle.mapping, slice, now, self.question.said_tenant.as_deref());
-        let world = if std::ptr::eq(slice, self.slice) {
-            Arc::clone(&self.world)
+        let (world, names) = if std::ptr::eq(slice, self.slice) {
+            (Arc::clone(&self.world), Some(Names::new()))
         } else {
-            Arc::new(self.world.changed(self.bundle, self.question, self.slice, &view)?)
+            let (world, names) = self.world.changed(self.bundle, self.question, self.slice, &view)?;
+            (Arc::new(world), names)
         };
         // Whatever is tested holds this too.
         debug_assert!(world.tells_as(&World::made(self.bundle, self.question, &[], &view)?), "of {:?}", self.question);
         // The default purpose goes by the roles.
-        if *context != self.said.words || world.projected.roles != self.world.projected.roles {
-            return Judge::within(self.bundle, self.question, (slice, now), context, (view, world));
-        }
-        let said = Rc::clone(&self.said);
-        Ok(Judge {
-            bundle: self.bundle,
-            question: self.question,
-            slice,
-            now,
-            view,
-            world,
-            said,
-            explains: self.explains,
-        })
+        let said = if *context == self.said.words && world.projected.roles == self.world.projected.roles {
+            Rc::clone(&self.said)
+        } else {
+            Rc::new(Said::of(self.bundle, context, &world)?)
+        };
+        let before = names.map(|mut names| {
+            names.extend(names_between(&self.said.context, &said.context));
+            Before { told: Rc::clone(&self.told), names }
+        });
+        let (bundle, question, explains) = (self.bundle, self.question, self.explains);
+        Ok(Judge { bundle, question, slice, now, view, world, said, told: Rc::default(), before, explains })
     }
 
     /// Whoever only wants to know whether something is allowed need not hear what a deny came near.
@@ -204,7 +220,7 @@ impl<'a> Judge<'a> {
     /// What the policies say about `ask` on `resource`; `None` where the action does not apply to the type.
     pub(super) fn evaluate(&self, ask: &Ask, resource: &EntityUid) -> Result<Option<(Rc<Request>, Told)>, JudgeError> {
         let Some(request) = self.request(ask, resource)? else { return Ok(None) };
-        let merged = self.bundle.index.evaluate(&request, &self.world.entities);
+        let merged = self.merged(ask, resource, &request);
         if !merged.errors.is_empty() {
             return Err(JudgeError::Policies(self.bundle.policy_names(merged.errors.iter().map(|(id, _)| id))));
         }
@@ -213,6 +229,27 @@ impl<'a> Judge<'a> {
             forbids: self.bundle.policy_names(&merged.forbids),
         };
         Ok(Some((request, told)))
+    }
+
+    /// What all policies say; those that cannot say otherwise than in the world before are not asked again.
+    fn merged(&self, ask: &Ask, resource: &EntityUid, request: &Request) -> Rc<Merged> {
+        let (index, entities) = (&self.bundle.index, &self.world.entities);
+        let key = (ask.clone(), resource.clone());
+        if let Some(known) = self.told.borrow().get(&key) {
+            return Rc::clone(known);
+        }
+        let before = self.before.as_ref().and_then(|before| {
+            let told = before.told.borrow().get(&key).cloned();
+            told.filter(|told| told.errors.is_empty()).map(|told| (told, &before.names))
+        });
+        let merged = Rc::new(match before {
+            Some((told, names)) => index.evaluate_after(request, entities, &told, names),
+            None => index.evaluate(request, entities),
+        });
+        // Whatever is tested holds this too.
+        debug_assert_eq!(*merged, index.evaluate(request, entities), "of {ask:?}");
+        self.told.borrow_mut().insert(key, Rc::clone(&merged));
+        merged
     }
 
     /// The permits that hold for `ask` on `resource`, bars aside: who is offered a way on. Every bar is judged by the

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     bundle::Bundle,
+    index::Names,
     judge::JudgeError,
     question::{Asked, Question},
 };
@@ -126,27 +127,28 @@ impl World {
         })
     }
 
-    /// The world of a slice that differs from `earlier`, whose world this is, in little; made of what did not change.
+    /// The world of a slice that differs from `earlier`, whose world this is, in little; made of what did not change. With
+    /// it the names of the attributes that differ; `None` where it cannot be said that nothing else does.
     pub(super) fn changed(
         &self,
         bundle: &Bundle,
         question: &Question,
         earlier: &Slice,
         view: &View<'_>,
-    ) -> Result<Self, JudgeError> {
-        let Some(projected) = view.project_after(earlier, &self.projected)? else {
-            return Self::made(bundle, question, &[], view);
-        };
+    ) -> Result<(Self, Option<Names>), JudgeError> {
+        let anew = || Self::made(bundle, question, &[], view).map(|world| (world, None));
+        let Some(projected) = view.project_after(earlier, &self.projected)? else { return anew() };
         // What is gone would have to be taken out of Cedar's form too.
         if !self.projected.entities.keys().all(|uid| projected.entities.contains_key(uid)) {
-            return Self::made(bundle, question, &[], view);
+            return anew();
         }
+        let names = projected.names_that_differ(&self.projected);
         // The actions are those of before: which are asked about goes by the resource's own row and what is asserted of it.
         let list = projected.changed_since(&self.projected).map_err(|source| JudgeError::Entity(source))?;
         let entities = self.entities.clone();
         let entities = entities.upsert_entities(list, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
         let (revision, asked) = (Arc::clone(&self.revision), self.asked.clone());
-        Ok(Self { revision, asked, said_tenant: self.said_tenant.clone(), projected, entities })
+        Ok((Self { revision, asked, said_tenant: self.said_tenant.clone(), projected, entities }, names))
     }
 
     /// Whether policies are told the same by both.

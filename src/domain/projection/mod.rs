@@ -3,6 +3,8 @@
 //! Deliberately absent: any wall clock (the instant is a parameter) and anything the caller said, except which of the
 //! principal's own tenants the session is in.
 
+mod after;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +22,7 @@ use super::{
     window::{window_instants, window_state},
 };
 pub use super::{tenancy::acting_tenant, window::row_state};
+pub use after::names_between;
 
 /// Why facts could not become entities. Each means that the data do not fit the mapping: the decision is a deny.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +110,9 @@ fn type_name(kind: &Arc<str>) -> Result<EntityTypeName, ProjectError> {
     })
 }
 
+/// The value of an attribute that need not be made, an absent one too; `None` where it must.
+type Known<'k> = dyn Fn(&Arc<str>, &Attribute) -> Option<Option<Value>> + 'k;
+
 impl<'a> View<'a> {
     /// Looks at `slice` at the instant `now`; `said_tenant` is what the session says.
     pub fn new(mapping: &'a Mapping, slice: &'a Slice, now: Timestamp, said_tenant: Option<&str>) -> Self {
@@ -134,45 +140,25 @@ impl<'a> View<'a> {
         Ok(projected)
     }
 
-    /// Everything policies may see, given what they saw of the slice `earlier` at the same instant: what did not change is
-    /// taken from there. `None` where more may have changed than what differs.
-    ///
-    /// # Errors
-    ///
-    /// [`ProjectError`] as of [`Self::project`].
-    pub fn project_after(&self, earlier: &Slice, seen: &Projected) -> Result<Option<Projected>, ProjectError> {
-        // Tenant and roles are the principal's, filters look at the resource's own row, and nothing looks at the relations
-        // of another entity.
-        let own_row = |slice: &Slice| slice.present(&slice.resource).map(|entity| entity.row.clone());
-        let is_near = earlier.principal == self.slice.principal
-            && earlier.resource == self.slice.resource
-            && earlier.asserted == self.slice.asserted
-            && earlier.present(&earlier.principal) == self.slice.present(&self.slice.principal)
-            && own_row(earlier) == own_row(self.slice)
-            && seen.tenant == self.tenant
-            && seen.roles == self.roles;
-        if !is_near {
-            return Ok(None);
-        }
-        let mut projected = Projected { entities: BTreeMap::new(), ..seen.clone() };
-        for (uid, loaded) in &*self.slice.entities {
-            let Loaded::Present(entity) = loaded else { continue };
-            let as_before = seen.entities.get(uid).filter(|_| earlier.present(uid) == Some(entity));
-            let shown = match as_before {
-                Some(shown) => Arc::clone(shown),
-                None => Arc::new(self.project_one(uid, entity)?),
-            };
-            projected.entities.insert(uid.clone(), shown);
-        }
-        Ok(Some(projected))
+    fn project_one(&self, uid: &EntityUid, entity: &FactEntity) -> Result<ProjectedEntity, ProjectError> {
+        self.project_knowing(uid, entity, &|_name, _attribute| None)
     }
 
-    fn project_one(&self, uid: &EntityUid, entity: &FactEntity) -> Result<ProjectedEntity, ProjectError> {
+    /// The same, of what is known and what is not. What is asserted goes over either.
+    fn project_knowing(
+        &self,
+        uid: &EntityUid,
+        entity: &FactEntity,
+        known: &Known<'_>,
+    ) -> Result<ProjectedEntity, ProjectError> {
         let kind = Arc::<str>::from(uid.type_name().to_string());
         let mapping = self.mapping.entity(&kind).ok_or_else(|| ProjectError::Unmapped { kind: kind.clone() })?;
         self.has_standing(uid, &kind, mapping, entity)?;
         let named = mapping.attributes.iter().map(|(name, attribute)| {
-            let value = self.attribute(uid, &kind, mapping, entity, name, attribute)?;
+            let value = match known(name, attribute) {
+                Some(value) => value,
+                None => self.attribute(uid, &kind, mapping, entity, name, attribute)?,
+            };
             Ok(value.map(|value| (name.clone(), value)))
         });
         // Collected, not inserted one by one: a map that is kept is half as large for it.
@@ -466,17 +452,6 @@ impl Projected {
     /// Cedar's own error if a value cannot be built.
     pub fn to_cedar(&self) -> Result<Vec<Entity>, Box<cedar_policy::EntityAttrEvaluationError>> {
         self.entities.iter().map(|(uid, entity)| entity.to_cedar(uid)).collect()
-    }
-
-    /// Those that are not shared with `earlier`, for Cedar's evaluator.
-    ///
-    /// # Errors
-    ///
-    /// Cedar's own error if a value cannot be built.
-    pub fn changed_since(&self, earlier: &Self) -> Result<Vec<Entity>, Box<cedar_policy::EntityAttrEvaluationError>> {
-        let is_changed = |uid, entity| earlier.entities.get(uid).is_none_or(|before| !Arc::ptr_eq(before, entity));
-        let changed = self.entities.iter().filter(|(uid, entity)| is_changed(uid, entity));
-        changed.map(|(uid, entity)| entity.to_cedar(uid)).collect()
     }
 }
 

@@ -353,11 +353,15 @@ fn what_did_not_change_is_taken_over_and_nothing_that_looks_at_a_change_is() {
     assert!(
         is_shared(&again, &earlier.resource) && is_shared(&again, &earlier.principal) && !is_shared(&again, &other)
     );
+    let names: Vec<_> = again.names_that_differ(&seen).unwrap().into_iter().collect();
+    assert!(!names.is_empty() && names.iter().all(|name| seen.entities[&other].attributes.contains_key(name)));
+    assert!(seen.names_that_differ(&seen).unwrap().is_empty());
     let again = after(&with(&earlier.resource, &more_rows), "T1").unwrap();
     assert!(!is_shared(&again, &earlier.resource) && is_shared(&again, &other));
     let mut gone = earlier.clone();
     gone.entities.remove(&other);
-    assert!(!after(&gone, "T1").unwrap().entities.contains_key(&other));
+    let again = after(&gone, "T1").unwrap();
+    assert!(!again.entities.contains_key(&other) && again.names_that_differ(&seen).is_none(), "one is gone");
 
     // Filters look at these from every entity.
     let of_roles = |entity: &mut FactEntity| {

@@ -1,7 +1,7 @@
 //! The permits, or the forbids, of an index.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -9,7 +9,10 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Entities, EntityUid, Policy, PolicyId, PolicySet, Request, Response,
 };
 
-use super::IndexError;
+use super::{
+    IndexError,
+    reads::{Names, Reads},
+};
 use crate::engine::{
     actions::{Actions, Place},
     policies::without_text,
@@ -32,8 +35,22 @@ pub(super) struct Half {
     by_principal: HashMap<EntityUid, Named>,
     /// Those that name a resource and no principal.
     by_resource: HashMap<EntityUid, Named>,
+    /// By position. Found out when a world is first compared with another: a start has no use for it.
+    reads: OnceLock<Vec<Reads>>,
+    touched: Mutex<BTreeMap<(usize, Names), Arc<Touched>>>,
     authorizer: Authorizer,
 }
+
+/// The policies that may tell two worlds of one environment apart.
+#[derive(Debug)]
+struct Touched {
+    ids: BTreeSet<PolicyId>,
+    set: Option<Arc<PolicySet>>,
+}
+
+/// Worlds differ in the few names that a remedy or an exception is made of. Whatever differs in more ways than these is
+/// evaluated whole.
+const TOUCHED_MAX: usize = 256;
 
 /// A set that is made when a request first needs it. A sidecar meets a few of the environments that a schema allows:
 /// making all of them is most of a start, and most of its memory.
@@ -76,6 +93,8 @@ impl Half {
             by_principal: named(principals),
             by_resource: named(resources),
             scopes,
+            reads: OnceLock::new(),
+            touched: Mutex::default(),
             authorizer: Authorizer::new(),
         })
     }
@@ -101,6 +120,51 @@ impl Half {
             collect(&self.decide(request, &set, entities), &mut satisfied, errors);
         }
         satisfied
+    }
+
+    /// Like [`Self::evaluate`], of what was satisfied before attributes of these names changed.
+    pub(super) fn evaluate_after(
+        &self,
+        actions: &Actions,
+        request: &Request,
+        entities: &Entities,
+        (before, names): (&[PolicyId], &Names),
+        errors: &mut Vec<(PolicyId, String)>,
+    ) -> Vec<PolicyId> {
+        let Some(touched) = self.touched(actions, request, names) else {
+            return self.evaluate(actions, request, entities, errors);
+        };
+        let mut satisfied: Vec<PolicyId> = before.iter().filter(|id| !touched.ids.contains(*id)).cloned().collect();
+        if let Some(set) = &touched.set {
+            collect(&self.decide(request, set, entities), &mut satisfied, errors);
+        }
+        satisfied
+    }
+
+    /// `None` where they could not be made, or there are too many already.
+    fn touched(&self, actions: &Actions, request: &Request, names: &Names) -> Option<Arc<Touched>> {
+        let at = actions.environments.place(request)?.environment;
+        let (action, principal, resource) = actions.environments.all.get(at)?;
+        let mut known = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (at, names.clone());
+        if let Some(touched) = known.get(&key) {
+            return Some(Arc::clone(touched));
+        }
+        if known.len() >= TOUCHED_MAX {
+            return None;
+        }
+        let reads = self
+            .reads
+            .get_or_init(|| self.sets.policies().map(|policy| policy.map_or_else(Reads::unknown, Reads::of)).collect());
+        let is_touched = |(scope, reads): (&Scope, &Reads)| {
+            reads.any(names) && scope.fits_types(principal, resource) && scope.fits_action(actions, action)
+        };
+        let list: Vec<usize> =
+            self.scopes.iter().zip(reads).enumerate().filter(|(_, both)| is_touched(*both)).map(|(at, _)| at).collect();
+        let ids = list.iter().filter_map(|position| self.sets.ids.get(*position).cloned()).collect();
+        let touched = Arc::new(Touched { ids, set: self.sets.with(list).ok()? });
+        known.insert(key, Arc::clone(&touched));
+        Some(touched)
     }
 
     /// The sets of the policies whose scope may hold; `None` for a request of an environment that the schema does not
@@ -183,6 +247,11 @@ impl Sets {
         }
         let ids = policies.iter().map(|policy| policy.id().clone()).collect();
         Ok(Self { ids, whole: Arc::new(whole), made: Mutex::new(BTreeMap::new()) })
+    }
+
+    /// By position; `None` for one that is not known.
+    fn policies(&self) -> impl Iterator<Item = Option<&Policy>> {
+        self.ids.iter().map(|id| self.whole.policy(id))
     }
 
     /// `None` for an empty list.

@@ -7,6 +7,7 @@
 //! anew for another schema or another policy. Nothing is ever left out because of a policy's body.
 
 mod half;
+mod reads;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use cedar_policy::{Effect, Entities, Policy, PolicyId, PolicySet, PolicySetError
 
 use super::actions::Actions;
 use half::Half;
+pub use reads::Names;
 
 /// Why an index could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,18 @@ impl PolicyIndex {
     pub fn evaluate_permits(&self, request: &Request, entities: &Entities) -> Merged {
         let mut merged = Merged::default();
         merged.permits = self.permits.evaluate(&self.actions, request, entities, &mut merged.errors);
+        merged.sorted()
+    }
+
+    /// The same in another world, in which everything is as it was when `before` was told but attributes of these names:
+    /// only policies that may read one of them are evaluated anew.
+    ///
+    /// No entity may have come or gone or have other parents, and `before` may hold no errors.
+    pub fn evaluate_after(&self, request: &Request, entities: &Entities, before: &Merged, names: &Names) -> Merged {
+        let mut merged = Merged::default();
+        let (actions, errors) = (&self.actions, &mut merged.errors);
+        merged.permits = self.permits.evaluate_after(actions, request, entities, (&before.permits, names), errors);
+        merged.forbids = self.forbids.evaluate_after(actions, request, entities, (&before.forbids, names), errors);
         merged.sorted()
     }
 

@@ -158,8 +158,64 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"User::"u0""#, r#"Action::"unheard""#, r#"Team::"t0""#),
 ];
 
+/// What an attribute may be in another world; none: it is not there.
+fn another() -> impl Strategy<Value = (&'static str, Option<&'static str>)> {
+    proptest::sample::select(
+        &[
+            ("level", Some("0")),
+            ("level", Some("2")),
+            ("level", None),
+            ("owner", Some(r#"User::"u0""#)),
+            ("owner", Some(r#"User::"u1""#)),
+            ("tags", Some(r#"["a"]"#)),
+            ("tags", Some(r#"["b"]"#)),
+            ("absent", Some("3")),
+        ][..],
+    )
+}
+
+/// The entity with other attributes; the names of those that differ are added.
+fn changed(entity: &Entity, others: &[(&'static str, Option<&'static str>)], names: &mut Names) -> Entity {
+    let (uid, mut attributes, parents) = entity.clone().into_inner();
+    for (name, value) in others {
+        match value {
+            Some(value) => drop(attributes.insert((*name).to_owned(), value.parse().unwrap())),
+            None => drop(attributes.remove(*name)),
+        }
+        names.insert((*name).into());
+    }
+    Entity::new(uid, attributes, parents).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn another_world_is_told_as_if_nothing_had_been_told_before(
+        policies in proptest::collection::vec(policy(), 0..12),
+        entities in entities(),
+        others in proptest::collection::vec((0..6_usize, another()), 0..4),
+    ) {
+        let policies: PolicySet = policies.concat().parse().unwrap();
+        let index = PolicyIndex::build(&policies, &actions()).unwrap();
+        let mut names = Names::new();
+        let elsewhere: Vec<Entity> = entities.iter().enumerate().map(|(at, entity)| {
+            let others: Vec<_> = others.iter().filter(|(of, _)| *of == at).map(|(_, other)| *other).collect();
+            changed(entity, &others, &mut names)
+        }).collect();
+        for (principal, action, resource) in REQUESTS {
+            let request = request(principal, action, resource);
+            let world = |entities: &[Entity]| {
+                let action = index.actions().entity(&uid(action)).cloned();
+                Entities::from_entities(entities.iter().cloned().chain(action), None).unwrap()
+            };
+            let (here, there) = (world(&entities), world(&elsewhere));
+            let before = index.evaluate(&request, &here);
+            if before.errors.is_empty() {
+                prop_assert_eq!(index.evaluate_after(&request, &there, &before, &names), index.evaluate(&request, &there));
+            }
+        }
+    }
 
     #[test]
     fn the_index_answers_as_the_whole_set_does(
@@ -217,6 +273,37 @@ fn equal_lists_of_policies_share_one_set() {
         index.evaluate(&request(r#"User::"a""#, &action, r#"Note::"n""#), &Entities::empty());
     }
     assert_eq!(index.set_count(), 1);
+}
+
+#[test]
+fn only_policies_that_read_what_differs_are_asked_again() {
+    let index = index(
+        r#"
+        permit(principal, action, resource) when { principal.level > 1 };
+        permit(principal, action, resource) when { resource.tags.contains("a") };
+        "#,
+    );
+    let world = |level: &str, tag: &str| {
+        let entity = |name, (key, value): (&str, String)| {
+            Entity::new(uid(name), [(key.to_owned(), value.parse().unwrap())].into(), HashSet::new()).unwrap()
+        };
+        let (ann, note) = (r#"User::"a""#, r#"Note::"n""#);
+        Entities::from_entities(
+            [entity(ann, ("level", level.into())), entity(note, ("tags", format!("[{tag:?}]")))],
+            None,
+        )
+        .unwrap()
+    };
+    let request = request(r#"User::"a""#, r#"Action::"view""#, r#"Note::"n""#);
+    let before = index.evaluate(&request, &world("2", "a"));
+    assert_eq!(before.permits.len(), 2);
+    // A world that differs in more than is said shows who was asked: the level fell, and nobody looked.
+    let after = index.evaluate_after(&request, &world("0", "b"), &before, &Names::from(["tags".into()]));
+    assert_eq!(after.permits.len(), 1);
+    let after =
+        index.evaluate_after(&request, &world("0", "b"), &before, &Names::from(["level".into(), "tags".into()]));
+    assert_eq!(after.permits.len(), 0);
+    assert_eq!(index.evaluate_after(&request, &world("0", "b"), &before, &Names::new()), before);
 }
 
 #[test]

@@ -55,7 +55,12 @@ impl SourcesConfig {
 impl SourceConfig {
     fn read(s: &mut Section<'_, '_>) -> Option<Self> {
         let url = s.secret("url", "url_file", "sqlite:///path or postgres://user@host/database.");
-        let connections = s.number("connections", 8, 1..=1_000, "Most connections at a time.");
+        let connections = s.number(
+            "connections",
+            8,
+            1..=1_000,
+            "Most connections at a time; to a SQLite file no more than two beyond the processors.",
+        );
         let key = if s.has("url_file") { "url_file" } else { "url" };
         let Some(url) = url else {
             if !s.has(key) {

@@ -33,6 +33,13 @@ const STATEMENTS_MAX: usize = 512;
 /// itself by the system, for all connections at once.
 const SQLITE_CACHE: &str = "-128";
 
+/// More readers of one file than processors answer no sooner, and each takes a thread, the schema and a page cache. The
+/// two more are for those that wait for the disk.
+fn readers_of_a_file() -> u32 {
+    let processors = std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok());
+    processors.unwrap_or(1).saturating_add(2)
+}
+
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -80,6 +87,7 @@ impl Pool {
         match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => {
                 let connect = SqliteConnectOptions::from_str(url).map_err(unreadable)?;
+                let options = PoolOptions { connections: options.connections.min(readers_of_a_file()), ..options };
                 let address = format!("sqlite://{}", connect.get_filename().display());
                 Ok(Self { database: Database::Sqlite(Box::new(SqliteFile::new(connect, options))), address, options })
             }

@@ -13,7 +13,7 @@ use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
-    metrics::SdkMeterProvider,
+    metrics::{Instrument, SdkMeterProvider, Stream},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -109,6 +109,15 @@ impl ReloadResult {
     }
 }
 
+/// The SDK keeps room for 2,000 series of each instrument from the beginning, which is a quarter of what a sidecar takes
+/// before its first question. Most have a few labels with a few values.
+const SERIES_MAX: usize = 64;
+
+fn few_series(instrument: &Instrument) -> Option<Stream> {
+    let has_many = [DECISIONS, POLICY_ERRORS].contains(&instrument.name());
+    if has_many { None } else { Stream::builder().with_cardinality_limit(SERIES_MAX).build().ok() }
+}
+
 /// Every instrument; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Instruments>);
@@ -156,7 +165,8 @@ impl Metrics {
             .without_target_info()
             .scope_info_enabled(false)
             .build()?;
-        let mut provider = SdkMeterProvider::builder().with_resource(resource).with_reader(prometheus);
+        let mut provider =
+            SdkMeterProvider::builder().with_resource(resource).with_reader(prometheus).with_view(few_series);
         if let Some(otlp) = otlp {
             provider = provider.with_periodic_exporter(otlp);
         }

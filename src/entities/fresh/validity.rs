@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::bug::{Bug, is_seeded};
 
 /// Stamps of a source. Facts that share one are forgotten together: a load more, never a stale answer.
-const STAMPS: usize = 65_536;
+const STAMPS: usize = 32_768;
 
 const NEVER: u64 = u64::MAX;
 

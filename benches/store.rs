@@ -36,7 +36,8 @@ const FILL: Sql = Sql {
                FROM generate_series($1, $2 - 1) AS i",
 };
 const MONTHS: &str = "SELECT audit_month(to_char(month, 'YYYY-MM'))::text FROM \
-                      generate_series(timestamp '2020-01-01', timestamp '2030-01-01', interval '1 month') AS month";
+                      generate_series(timestamp '2020-01-01', to_timestamp(1577836800 + $1 * 20)::timestamp + interval '1 month', \
+                                      interval '1 month') AS month";
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -59,7 +60,7 @@ async fn measure(url: &str, records: i64) {
     asking.commit().await.unwrap();
     if url.starts_with("postgres") && held == 0 {
         let mut making = store.begin().await.unwrap();
-        making.rows(Sql::both(MONTHS), &[]).await.unwrap();
+        making.rows(Sql::both(MONTHS), &[Value::from(records)]).await.unwrap();
         making.commit().await.unwrap();
     }
     let mut from = held;

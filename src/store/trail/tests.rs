@@ -177,6 +177,12 @@ async fn exercised(url: &str) {
     let index = reader.index(WRITER, 1, 9).await.unwrap();
     assert_eq!(index.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(index[3].1[0].as_deref(), Some("2026-04"));
+    let mut asking = store.store.read().await.unwrap();
+    let stored = Sql::both("SELECT month, count FROM audit_frame ORDER BY frame");
+    let stored = asking.rows(stored, &[]).await.unwrap();
+    let stored = stored.iter().map(|row| (row.some_text("month").unwrap(), row.int("count").unwrap().unwrap()));
+    let wanted = [("2026-03", 2), ("2026-04", 2), ("2026-04", 0), ("2026-04", 1)];
+    assert_eq!(stored.collect::<Vec<_>>(), wanted.map(|(month, count)| (month.to_owned(), count)));
 }
 
 /// A predecessor that two name, and one of which more is held than was found.

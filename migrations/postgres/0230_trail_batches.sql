@@ -22,6 +22,7 @@ DECLARE
   foot integer;
   before bigint;
   rows_given bigint;
+  rows_told_apart bigint;
   rows_wanted bigint;
   rows_least bigint;
   rows_most bigint;
@@ -67,9 +68,9 @@ BEGIN
 
   before := w.seq;
   -- One look at the rows for all frames: a look for each would cost the square of what is behind after an outage.
-  SELECT count(*), min((r ->> 'seq')::bigint), max((r ->> 'seq')::bigint), array_agg(DISTINCT r ->> 'month'),
-         array_agg(r ->> 'month' ORDER BY (r ->> 'seq')::bigint)
-    INTO rows_given, rows_least, rows_most, months, of_row
+  SELECT count(*), count(DISTINCT (r ->> 'seq')::bigint), min((r ->> 'seq')::bigint), max((r ->> 'seq')::bigint),
+         array_agg(DISTINCT r ->> 'month'), array_agg(r ->> 'month' ORDER BY (r ->> 'seq')::bigint)
+    INTO rows_given, rows_told_apart, rows_least, rows_most, months, of_row
     FROM jsonb_array_elements(p_rows) AS r WHERE (r ->> 'seq')::bigint > before;
   FOREACH f IN ARRAY p_frames LOOP
     IF octet_length(f) < 76 OR substr(f, 1, 4) <> 'CFRM'::bytea THEN
@@ -132,7 +133,7 @@ BEGIN
 
   rows_wanted := w.seq - before;
   IF rows_wanted > 0 THEN
-    IF (rows_given, rows_least, rows_most) IS DISTINCT FROM (rows_wanted, before + 1, w.seq) THEN
+    IF (rows_given, rows_told_apart, rows_least, rows_most) IS DISTINCT FROM (rows_wanted, rows_wanted, before + 1, w.seq) THEN
       RAISE EXCEPTION 'the index has not each record once' USING ERRCODE = 'CH003';
     END IF;
     FOREACH m IN ARRAY months LOOP
@@ -185,8 +186,10 @@ BEGIN
   EXECUTE format('ALTER FUNCTION audit_append(text, bytea, bytea[], jsonb) SET search_path = %I, pg_temp', current_schema());
 END $$;
 
--- The row says whose the resource is. An earlier sidecar's does not: then it is taken out of the line.
+-- The row says whose the resource is. Where it does not, as an earlier sidecar's, or the line says otherwise, it is taken out
+-- of the line.
 DROP TRIGGER audit_resource_tenant ON audit_record;
 CREATE TRIGGER audit_resource_tenant BEFORE INSERT ON audit_record FOR EACH ROW
-  WHEN (NEW.resource_tenant IS NULL AND NEW.line LIKE '%"resource_tenant":"%')
+  WHEN (CASE WHEN NEW.resource_tenant IS NULL THEN strpos(NEW.line, '"resource_tenant":"') > 0
+             ELSE strpos(NEW.line, '"resource_tenant":' || to_json(NEW.resource_tenant)::text) = 0 END)
   EXECUTE FUNCTION audit_resource_tenant();

@@ -9,12 +9,12 @@ use super::{
     bundle::Bundle,
     index::{Merged, Names},
     probes,
-    question::{ContextValues, Question},
+    question::{ContextValues, Question, names_said},
     world::World,
 };
 use crate::domain::{
     Evidence, Reason, Slice, Value,
-    projection::{Projected, View, names_between},
+    projection::{Projected, View},
 };
 
 /// Asks the policies of one bundle about one slice at one instant.
@@ -170,7 +170,7 @@ impl<'a> Judge<'a> {
             Rc::new(Said::of(self.bundle, context, &world)?)
         };
         let before = names.map(|mut names| {
-            names.extend(names_between(&self.said.context, &said.context));
+            names.extend(names_said(&self.said.context, &said.context));
             Before { told: Rc::clone(&self.told), names }
         });
         let (bundle, question, explains) = (self.bundle, self.question, self.explains);

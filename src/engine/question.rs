@@ -1,7 +1,7 @@
 //! A request in the bundle's words: which entities, which actions, what the caller may be believed about.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::{bundle::Bundle, plan};
 use crate::domain::{
     EntityRef, Mode, Reason, Request, SlicePlan, Tier, Value,
-    projection::{ProjectError, uid},
+    projection::{ProjectError, names_between, uid},
     record::code_word,
 };
 
@@ -40,6 +40,15 @@ const IGNORED_NAME_CHARS_MAX: usize = 64;
 
 /// Context values by dotted key (`session.mfa`).
 pub type ContextValues = BTreeMap<Arc<str>, Value>;
+
+/// What differs between two contexts, as policies name it: each part of a dotted key.
+pub(super) fn names_said(one: &ContextValues, other: &ContextValues) -> BTreeSet<Arc<str>> {
+    let mut names = BTreeSet::new();
+    for key in names_between(one, other) {
+        names.extend(key.split('.').map(Arc::from));
+    }
+    names
+}
 
 /// Slice plans by what they depend on.
 #[derive(Debug, Default)]
@@ -307,6 +316,20 @@ mod tests {
         let (at, beyond) = ("a".repeat(64), "a".repeat(65));
         assert_eq!(bounded(vec![at.clone(), beyond]), [at.clone(), at]);
         assert_eq!(bounded(vec!["context.Jane Roe".to_owned()]), ["(not a name)"]);
+    }
+
+    #[test]
+    fn a_word_of_the_session_differs_by_every_name_that_leads_to_it() {
+        let said = |pairs: &[(&str, bool)]| -> ContextValues {
+            pairs.iter().map(|(key, value)| (Arc::from(*key), Value::Bool(*value))).collect()
+        };
+        let names = |one, other| names_said(&said(one), &said(other)).into_iter().collect::<Vec<_>>();
+        assert_eq!(
+            names(&[("session.mfa", false), ("b", true)], &[("session.mfa", true), ("b", true)]),
+            ["mfa".into(), "session".into()]
+        );
+        assert_eq!(names(&[("a", true)], &[("b.c", true)]), ["a".into(), "b".into(), "c".into()]);
+        assert_eq!(names(&[("a", true)], &[("a", true)]), [] as [Arc<str>; 0]);
     }
 
     #[test]

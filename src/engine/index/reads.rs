@@ -34,14 +34,17 @@ impl Reads {
 }
 
 /// Cedar's JSON form names an attribute under `attr`, in `a.b` and in `a has b`; several under `attrs`. A tag is named by
-/// whatever an expression gives.
+/// whatever an expression gives, and whoever compares the context as a whole reads all of it. An entity is compared by its
+/// uid, and a record of it is come by through a name.
 fn collect(json: &Json, names: &mut Option<Names>) {
     match json {
         Json::Object(fields) => {
             for (key, value) in fields {
                 match (key.as_str(), value) {
                     ("attr" | "attrs", Json::String(_) | Json::Array(_)) => named(value, names),
+                    ("left", Json::Object(left)) if fields.contains_key("attr") && is_context(left) => {}
                     ("getTag" | "hasTag", _) => *names = None,
+                    ("Var", Json::String(name)) if name == "context" => *names = None,
                     _ => collect(value, names),
                 }
             }
@@ -49,6 +52,10 @@ fn collect(json: &Json, names: &mut Option<Names>) {
         Json::Array(items) => items.iter().for_each(|item| collect(item, names)),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
+}
+
+fn is_context(json: &serde_json::Map<String, Json>) -> bool {
+    json.len() == 1 && json.get("Var").and_then(Json::as_str) == Some("context")
 }
 
 fn named(json: &Json, names: &mut Option<Names>) {
@@ -93,6 +100,10 @@ mod tests {
         );
         let tagged = reads("permit(principal, action, resource) when { principal.hasTag(context.which) };");
         assert_eq!(tagged, None);
+        for whole in [r#"{"a": context} == {"a": {"b": 1}}"#, "[context].contains(resource.c)", "context == resource.c"]
+        {
+            assert_eq!(reads(&format!("permit(principal, action, resource) when {{ {whole} }};")), None, "{whole}");
+        }
         assert!(Reads(tagged.map(|_| Names::new())).any(&Names::new()), "what is not known reads everything");
     }
 

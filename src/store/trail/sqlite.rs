@@ -104,6 +104,13 @@ impl<'a> Kept<'a> {
         self.rows.extend(&frame.rows);
     }
 
+    /// Of the same call, and not written yet.
+    fn refuse_fork(&self, frame: &ShippedFrame) -> Result<(), TrailError> {
+        let Some(kept) = self.frames.iter().find(|kept| kept.frame == frame.frame) else { return Ok(()) };
+        let bytes = kept.from.checked_sub(1).and_then(|from| self.bytes.get(from..)?.get(..kept.length));
+        if bytes == Some(frame.bytes.as_slice()) { Ok(()) } else { Err(forked(frame)) }
+    }
+
     async fn keep(&self, transaction: &mut Transaction, writer: &str) -> Result<(), TrailError> {
         let as_json = |json: serde_json::Result<String>| {
             json.map(Value::from).map_err(|error| TrailError::Malformed(error.to_string()))
@@ -145,6 +152,7 @@ pub(super) async fn append(
     let mut kept = Kept::default();
     for frame in frames {
         if frame.frame <= at.frame {
+            kept.refuse_fork(frame)?;
             refuse_fork(&mut transaction, writer, frame).await?;
             continue;
         }
@@ -212,11 +220,15 @@ async fn begin(transaction: &mut Transaction, writer: &str, header: &ShippedHead
     Ok(Row { header: header.bytes.to_vec(), frame: 0, seq: 0, chain, month: header.month.clone(), prev, alarm })
 }
 
+fn forked(frame: &ShippedFrame) -> TrailError {
+    TrailError::Fork(format!("fork: frame {} is held with other bytes", frame.frame))
+}
+
 async fn refuse_fork(transaction: &mut Transaction, writer: &str, frame: &ShippedFrame) -> Result<(), TrailError> {
     let held = transaction.row(HELD, &[writer.into(), number(frame.frame)]).await?;
     let held = held.map_or(Ok(None), |row| row.bytes("bytes"))?;
     if held.is_some_and(|held| held != *frame.bytes) {
-        return Err(TrailError::Fork(format!("fork: frame {} is held with other bytes", frame.frame)));
+        return Err(forked(frame));
     }
     Ok(())
 }

@@ -150,6 +150,8 @@ async fn exercised(url: &str) {
     assert_eq!((held.frame, held.seq, held.notes), (4, 5, vec![made_note(WRITER, 4)]));
     assert_eq!(store.held(WRITER).await.unwrap().map(|held| (held.frame, held.notes.len())), Some((4, 1)));
 
+    let chain = made.chain.clone();
+    let fifth = |at| Made { chain: chain.clone(), frame: 4, seq: 5, ..Made::new(WRITER, None) }.frame(&[at]);
     let _left_out = made.frame(&[APRIL]);
     let error = store.append(WRITER, None, &[made.frame(&[APRIL])]).await.unwrap_err();
     assert_eq!(error.to_string(), "gap: frame 6 with record 7 came, frame 5 with record 6 is next");
@@ -157,6 +159,8 @@ async fn exercised(url: &str) {
     let other = [other.frame(&[APRIL, APRIL]), other.frame(&[MARCH, APRIL])];
     let error = store.append(WRITER, None, &other[..1]).await.unwrap_err();
     assert_eq!(error.to_string(), "fork: frame 1 is held with other bytes");
+    let error = store.append(WRITER, None, &[fifth(APRIL), fifth(MARCH)]).await.unwrap_err();
+    assert_eq!(error.to_string(), "fork: frame 5 is held with other bytes", "within one call");
     let mut unchained = Made { chain: vec![0; 32], frame: 4, seq: 5, ..Made::new(WRITER, None) };
     let error = store.append(WRITER, None, &[unchained.frame(&[APRIL])]).await.unwrap_err();
     assert_eq!(error.to_string(), "fork: frame 5 does not continue the chain");
@@ -211,6 +215,24 @@ async fn a_postgresql_holds_each_frame_once_and_refuses_what_does_not_follow() {
 }
 
 #[tokio::test]
+async fn whose_the_resource_is_the_line_says_whatever_the_row_does() {
+    let store = TrailStore::open(&Postgres::shared().demo().1, MAKING).unwrap();
+    store.store.install(&[Part::Trail], now()).await.unwrap();
+    let mut made = Made::new(WRITER, None);
+    let mut frame = made.frame(&[MARCH, MARCH, MARCH, MARCH]);
+    let said = [Some("T\\2"), Some("T9"), Some(""), None];
+    for (row, said) in frame.rows.iter_mut().zip(said) {
+        row.resource_tenant = said.map(str::to_owned);
+    }
+    store.append(WRITER, Some(&made.header), &[frame]).await.unwrap();
+    let mut asking = store.store.read().await.unwrap();
+    let of_rows = Sql::both("SELECT resource_tenant FROM audit_record ORDER BY seq");
+    let of_rows = asking.rows(of_rows, &[]).await.unwrap();
+    let of_rows: Vec<_> = of_rows.iter().map(|row| row.some_text("resource_tenant").unwrap()).collect();
+    assert_eq!(of_rows, ["T\\2"; 4]);
+}
+
+#[tokio::test]
 async fn an_index_that_leaves_a_record_out_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for url in [format!("sqlite://{}/t.db", folder.path().display()), Postgres::shared().demo().1] {
@@ -218,6 +240,12 @@ async fn an_index_that_leaves_a_record_out_is_refused() {
         store.store.install(&[Part::Trail], now()).await.unwrap();
         let mut made = Made::new(WRITER, None);
         let mut frame = made.frame(&[MARCH, MARCH]);
+        frame.rows[1].seq = 1;
+        let error = store.append(WRITER, Some(&made.header), &[frame]).await.unwrap_err();
+        assert!(error.to_string().contains("the index has not each record once"), "{error}");
+        // In two months it would stand under two keys.
+        let mut made = Made::new(WRITER, None);
+        let mut frame = made.frame(&[MARCH, APRIL, MARCH]);
         frame.rows[1].seq = 1;
         let error = store.append(WRITER, Some(&made.header), &[frame]).await.unwrap_err();
         assert!(error.to_string().contains("the index has not each record once"), "{error}");

@@ -54,8 +54,12 @@ async fn a_flood_of_questions_without_kept_facts_costs_no_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_flush_each_fact_is_read_about_once() {
+async fn after_a_flush_each_fact_is_read_for_all_callers_at_once() {
     const FLUSHES: i64 = 20;
+    const CALLERS: usize = 64;
+    // One load at a time for whoever asks: a few follow each other until the feed vouches again. Each caller's own would
+    // be eight times as many.
+    const READS_A_FLUSH_MAX: i64 = 8;
     let databases = Databases::on(Postgres::shared()).await;
     let following = Arc::new(Following::start(&databases, few_connections()));
     following.works(&databases, 1).await;
@@ -66,7 +70,7 @@ async fn after_a_flush_each_fact_is_read_about_once() {
         databases.number(Source::Store, sql).await
     };
     let before = scans().await;
-    let callers = Callers::start(&following, 64, Duration::ZERO, |_, _| 1);
+    let callers = Callers::start(&following, CALLERS, Duration::ZERO, |_, _| 1);
     let mut most = 0;
     for _ in 0..FLUSHES {
         following.ask_until("ana may read", 1, Heard::is_allow).await;
@@ -85,11 +89,11 @@ async fn after_a_flush_each_fact_is_read_about_once() {
     // Reading scans the table once, looking for the row to revoke once more.
     let read = scans().await - before;
     println!(
-        "{FLUSHES} flushes under 64 callers: assignments of one client read {read} times for {} answers, on at most {most} connections a database",
+        "{FLUSHES} flushes under {CALLERS} callers: assignments of one client read {read} times for {} answers, on at most {most} connections a database",
         heard.len()
     );
     assert!(read >= FLUSHES, "a flush forgets everything: {read}");
-    assert!(read <= 3 * FLUSHES + 10, "{read} reads");
+    assert!(read <= READS_A_FLUSH_MAX * FLUSHES, "{read} reads");
     assert!(most <= i64::from(CONNECTIONS), "{most} connections");
     let seen = revoked.seen(&heard, STALENESS);
     assert!(seen.judged > 0 && seen.late.is_empty(), "{seen:#?}");

@@ -196,6 +196,7 @@ fn session(said: &Map<String, Json>) -> Option<SessionRecord> {
         mfa: said.get("mfa").and_then(Json::as_bool),
         idle_seconds: said.get("idle_seconds").and_then(Json::as_i64),
         age_seconds: said.get("age_seconds").and_then(Json::as_i64),
+        mfa_age_seconds: said.get("mfa_age_seconds").and_then(Json::as_i64),
         tenant: said.get("tenant").and_then(Json::as_str).map(|tenant| tenant.chars().take(256).collect()),
         device_managed: said.get("device_managed").and_then(Json::as_bool),
     })

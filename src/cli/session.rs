@@ -9,11 +9,13 @@ pub(super) fn pairs(text: &str) -> Result<Map<String, Json>, String> {
         let (key, value) = pair.split_once('=').map_or((pair, ""), |(key, value)| (key.trim(), value.trim()));
         let read = match key {
             "mfa" | "device_managed" => value.parse().ok().map(Json::Bool).ok_or("true or false"),
-            "age_seconds" | "idle_seconds" => value.parse::<i64>().ok().map(Json::from).ok_or("a number of seconds"),
+            "age_seconds" | "idle_seconds" | "mfa_age_seconds" => {
+                value.parse::<i64>().ok().map(Json::from).ok_or("a number of seconds")
+            }
             "tenant" => Some(value).filter(|id| !id.is_empty()).map(Json::from).ok_or("an organization's id"),
             _ => {
                 return Err(format!(
-                    "`{key}` is nothing that a session says: mfa, idle_seconds, age_seconds, device_managed, tenant"
+                    "`{key}` is nothing that a session says: mfa, mfa_age_seconds, idle_seconds, age_seconds, device_managed, tenant"
                 ));
             }
         };

@@ -216,6 +216,8 @@ pub struct SessionRecord {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub age_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mfa_age_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tenant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_managed: Option<bool>,

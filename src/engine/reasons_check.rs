@@ -288,7 +288,7 @@ mod tests {
             one("resource.tenant.idleMax", "resource.tenant.idleMost"),
             "`resource.tenant.idleMost` leads to no number of any entity type"
         );
-        assert_eq!(one("session.mfa", "session.mfaa"), "no action of the schema takes `session.mfaa` in its context");
+        assert_eq!(one("session.mfa:", "session.mfaa:"), "no action of the schema takes `session.mfaa` in its context");
         assert_eq!(one("relation: grants", "relation: grant"), "`Client` has no relation `grant`");
         assert_eq!(
             one("reason_code: $reason", "reason_cod3: $reason"),

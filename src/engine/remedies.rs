@@ -57,10 +57,12 @@ impl Bundle {
             let value = match value {
                 serde_json::Value::Bool(value) => Value::Bool(*value),
                 serde_json::Value::String(text) => Value::Text(text.as_str().into()),
-                serde_json::Value::Null
-                | serde_json::Value::Number(_)
-                | serde_json::Value::Array(_)
-                | serde_json::Value::Object(_) => continue,
+                // A number that counts up begins anew where it was said at all.
+                serde_json::Value::Number(number) => match number.as_i64() {
+                    Some(number) if context.contains_key(key) => Value::Long(number),
+                    Some(_) | None => continue,
+                },
+                serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => continue,
             };
             context.insert(key.clone(), value);
         }

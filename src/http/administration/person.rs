@@ -70,7 +70,7 @@ fn session(text: &str) -> Result<Map<String, Json>, ApiError> {
         let (key, value) = pair.split_once('=').map(|(key, value)| (key.trim(), value.trim())).unwrap_or((pair, ""));
         let value = match key {
             "mfa" | "device_managed" => value.parse().ok().map(Json::Bool),
-            "age_seconds" | "idle_seconds" => value.parse::<i64>().ok().map(Json::from),
+            "age_seconds" | "idle_seconds" | "mfa_age_seconds" => value.parse::<i64>().ok().map(Json::from),
             "tenant" => (!value.is_empty()).then(|| Json::from(value)),
             _ => None,
         };

@@ -336,8 +336,8 @@ impl Operation {
 
 const EXPORTS: [&str; 3] = ["application/x-ndjson", "text/csv", "application/fhir+ndjson"];
 
-const SESSION: &str = "^((mfa|device_managed)=(true|false)|(age|idle)_seconds=[0-9]{1,9}|tenant=[!-+\\--~]{1,64})(, ?((mfa|device_managed)\
-     =(true|false)|(age|idle)_seconds=[0-9]{1,9}|tenant=[!-+\\--~]{1,64}))*$";
+const SESSION: &str = "^((mfa|device_managed)=(true|false)|(age|idle|mfa_age)_seconds=[0-9]{1,9}|tenant=[!-+\\--~]{1,64})(, ?((mfa|device_managed)\
+     =(true|false)|(age|idle|mfa_age)_seconds=[0-9]{1,9}|tenant=[!-+\\--~]{1,64}))*$";
 
 fn patterned(pattern: &str) -> Shape {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()

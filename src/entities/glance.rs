@@ -2,8 +2,9 @@
 //!
 //! The head is what SQLite itself compares to learn that nothing was committed (`walIndexTryHdr`), 48 bytes kept twice in
 //! the file `-shm`, which all connections share. Reading it costs one call and no other thread; asking a connection costs
-//! two changes of threads and more. Only "nothing changed" is believed: whatever else the head says, or a head that cannot
-//! be read, sends the look to the connection. Format: SQLite, "The WAL-Index File Format", section 2.1.
+//! two changes of threads and more. A head that is the same proves that nothing was committed; one that differs is taken for
+//! a commit, be it one or not; one that cannot be read sends the look to the connection. Format: SQLite, "The WAL-Index File
+//! Format", section 2.1.
 //!
 //! INVARIANT(never-closed): SQLite locks this file with POSIX locks, which belong to the process: closing any descriptor of
 //! it would drop them all, and the next process to come would take the index for its own and begin it anew. So each index is

@@ -2,7 +2,7 @@
 //!
 //! The version moves with every commit of another connection, in this process or another; it says nothing of what
 //! changed, so everything kept becomes invalid. Nothing needs to be installed, and nothing can be missed. Where the file
-//! itself shows that nothing was committed since the last look ([`Glance`]), the connection is not asked.
+//! itself shows whether anything was committed since the last look ([`Glance`]), the connection is not asked.
 
 use std::sync::{
     Arc,
@@ -63,16 +63,17 @@ impl Probe {
         }
         let asked = self.asked.load(SeqCst);
         let from = self.clock.elapsed();
-        if eye.open.as_ref().is_some_and(|open| open.is_untouched(file)) {
-            let mark = self.validity.mark(from);
-            eye.last = Some((asked, mark));
-            return Ok(mark);
+        match eye.open.as_mut().map_or(Glanced::Nothing, |open| open.glanced(file)) {
+            Glanced::Untouched => {}
+            Glanced::Moved => self.validity.forget(),
+            Glanced::Nothing => {
+                let before = eye.open.take();
+                // A look that fails or is given up leaves no connection behind: the next one is new, and a new one has
+                // seen nothing yet.
+                let now = see(file, before, &self.validity).await?;
+                eye.open = Some(now);
+            }
         }
-        let before = eye.open.take();
-        // A look that fails or is given up leaves no connection behind: the next one is new, and a new one has seen
-        // nothing yet.
-        let now = see(file, before, &self.validity).await?;
-        eye.open = Some(now);
         // Under the lock: no other look is between its tick and its epoch.
         let mark = self.validity.mark(from);
         eye.last = Some((asked, mark));
@@ -80,12 +81,28 @@ impl Probe {
     }
 }
 
+/// What the file shows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Glanced {
+    /// Nobody committed since the last look.
+    Untouched,
+    /// Somebody may have: what was read before may be old.
+    Moved,
+    /// It shows nothing that can be believed.
+    Nothing,
+}
+
 impl Open {
-    /// Whether it is certain that nobody committed since the version was read.
-    fn is_untouched(&self, file: &SqliteFile) -> bool {
-        let Some((glance, head)) = &self.seen else { return false };
+    /// Compares the head of the index with the last one seen, and remembers it.
+    fn glanced(&mut self, file: &SqliteFile) -> Glanced {
+        let Some((glance, last)) = &mut self.seen else { return Glanced::Nothing };
         // The index first: a file that is put in another's place later was put there after this look.
-        glance.head() == Some(*head) && file.identity().is_ok_and(|identity| identity == self.identity)
+        let Some(head) = glance.head() else { return Glanced::Nothing };
+        if *last == Head::NONE || file.identity().map_or(true, |identity| identity != self.identity) {
+            return Glanced::Nothing;
+        }
+        // The head is of before whatever is forgotten for it: a commit after it makes the next look forget again.
+        if std::mem::replace(last, head) == head { Glanced::Untouched } else { Glanced::Moved }
     }
 }
 
@@ -142,24 +159,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_nobody_wrote_is_not_asked_and_one_that_somebody_did_is() {
+    async fn what_the_head_of_the_index_shows_is_not_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
         let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
         sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
         let (pool, probe) = watched(&path);
         let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
-        let is_untouched = async || probe.eye.lock().await.open.as_ref().is_some_and(|open| open.is_untouched(file));
+        let glanced = async || probe.eye.lock().await.open.as_mut().map_or(Glanced::Nothing, |open| open.glanced(file));
         // The first look finds the index, the second one its head.
         for _ in 0..2 {
-            assert!(!is_untouched().await);
+            assert_eq!(glanced().await, Glanced::Nothing);
             probe.look(file).await.unwrap();
         }
-        assert!(is_untouched().await);
-        sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
-        assert!(!is_untouched().await, "a commit");
-        probe.look(file).await.unwrap();
-        assert!(is_untouched().await);
+        assert_eq!(glanced().await, Glanced::Untouched);
+        let insert = "INSERT INTO t VALUES ('x')";
+        sqlx::raw_sql(insert).execute(&mut writer).await.unwrap();
+        assert_eq!(glanced().await, Glanced::Moved, "a commit");
+        assert_eq!(glanced().await, Glanced::Untouched, "the same commit");
+        for round in 0..20 {
+            let before = probe.look(file).await.unwrap();
+            assert_eq!(probe.look(file).await.unwrap().tick, before.tick, "nothing was committed, round {round}");
+            sqlx::raw_sql(insert).execute(&mut writer).await.unwrap();
+            assert!(probe.look(file).await.unwrap().tick > before.tick, "a commit, round {round}");
+        }
     }
 
     #[tokio::test]
@@ -204,8 +227,8 @@ mod tests {
         for round in 0..3 {
             let before = probe.look(file).await.unwrap();
             assert_eq!(probe.look(file).await.unwrap().tick, before.tick, "nothing was committed, round {round}");
-            let open = probe.eye.lock().await.open.as_ref().map(|open| (open.seen.is_none(), open.is_untouched(file)));
-            assert_eq!(open, Some((true, false)), "round {round}");
+            let open = probe.eye.lock().await.open.as_mut().map(|open| (open.seen.is_none(), open.glanced(file)));
+            assert_eq!(open, Some((true, Glanced::Nothing)), "round {round}");
             sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
             assert!(probe.look(file).await.unwrap().tick > before.tick, "a commit, round {round}");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use sqlx::{Column as _, PgConnection, Row as _, SqlStr, SqliteConnection};
+use sqlx::{Column as _, Either, Executor as _, PgConnection, Row as _, SqlStr, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     decode::{postgres_cell, sqlite_cell},
@@ -59,7 +59,7 @@ pub(super) fn sqlite_statement(query: &Query) -> SqlStr {
     statement("*", &query.sqlite, 1)
 }
 
-/// The statement that [`sqlite`] runs: the mapping's columns stand first, in its order.
+/// A statement of [`sqlite`]: the mapping's columns stand first, in its order.
 ///
 /// sqlx keeps the column names of a prepared statement while SQLite silently prepares it again after a change of the
 /// tables, so a position taken from a `*` could point at another column. A qualified name cannot be taken for a string.
@@ -70,25 +70,56 @@ fn sqlite_columns_first(query: &Query, columns: &[Column], rows_max: usize) -> S
     statement(&select, &query.sqlite, rows_max)
 }
 
-/// Reads the rows of `want` from SQLite.
-pub(super) async fn sqlite(connection: &mut SqliteConnection, want: &Want<'_>) -> Result<Vec<Row>, ReadError> {
-    let sql = sqlite_columns_first(want.query, want.columns, want.rows_max + 1);
-    let mut stream = sqlx::query(sql).bind(want.key.id.to_string()).fetch(connection);
+/// The statements of `wants`, to be run by one message to the thread that SQLite runs on: each message costs two changes
+/// of threads, several times what such a statement takes.
+#[expect(clippy::disallowed_types, reason = "audited statements, one after the other")]
+fn sqlite_texts(wants: &[Want<'_>]) -> SqlStr {
+    use sqlx::{AssertSqlSafe, SqlSafeStr};
+    let texts = wants.iter().map(|want| sqlite_columns_first(want.query, want.columns, want.rows_max + 1));
+    let texts: Vec<String> = texts.map(|text| text.as_str().to_owned()).collect();
+    AssertSqlSafe(texts.join(";\n")).into_sql_str()
+}
+
+/// Reads the rows of each of `wants`, all of one key, from SQLite. An error is that of the want that it stands with.
+pub(super) async fn sqlite<'w, 'm>(
+    connection: &mut SqliteConnection,
+    wants: &'w [Want<'m>],
+) -> Result<Vec<Vec<Row>>, (&'w Want<'m>, ReadError)> {
+    let mut read: Vec<Vec<Row>> = Vec::with_capacity(wants.len());
+    let Some(first) = wants.first() else { return Ok(read) };
+    // The key for each statement, in case that one has a parameter without a number.
+    let query = wants.iter().fold(sqlx::query(sqlite_texts(wants)), |query, _| query.bind(first.key.id.to_string()));
+    let mut stream = connection.fetch_many(query);
     let mut rows = Vec::new();
-    while let Some(row) = stream.try_next().await.map_err(|error| ReadError::Database(Cause::of(&error)))? {
-        let mut cells = Vec::with_capacity(want.columns.len());
-        for (position, column) in want.columns.iter().enumerate() {
-            let value = row.try_get_raw(position).map_err(|_index| missing(want, &column.name))?;
-            cells.push(sqlite_cell(column.kind, value).map_err(|found| mismatch(want, column, found))?);
+    loop {
+        let want = wants.get(read.len());
+        let failed = |error| (want.unwrap_or(first), error);
+        let step = stream.try_next().await.map_err(|error| failed(ReadError::Database(Cause::of(&error))))?;
+        match (step, want) {
+            (Some(Either::Right(row)), Some(want)) => {
+                rows.push(sqlite_row(want, &row, rows.len()).map_err(failed)?);
+            }
+            // A statement is over: what comes now is of the next one.
+            (Some(Either::Left(_)), Some(_)) => read.push(std::mem::take(&mut rows)),
+            (None, None) => return Ok(read),
+            // INVARIANT(texts): there are as many statements as wants. Facts that are not told apart are none.
+            (None, Some(_)) | (Some(_), None) => return Err(failed(ReadError::Database(Cause::Protocol))),
         }
-        let rest = row.columns().iter().skip(want.columns.len());
-        let id = match rest.into_iter().find(|column| column.name() == "id") {
-            None => None,
-            Some(column) => row.try_get_raw(column.ordinal()).ok().and_then(sqlite_id),
-        };
-        rows.push(checked(want, id, cells, rows.len())?);
     }
-    Ok(rows)
+}
+
+fn sqlite_row(want: &Want<'_>, row: &SqliteRow, before: usize) -> Result<Row, ReadError> {
+    let mut cells = Vec::with_capacity(want.columns.len());
+    for (position, column) in want.columns.iter().enumerate() {
+        let value = row.try_get_raw(position).map_err(|_index| missing(want, &column.name))?;
+        cells.push(sqlite_cell(column.kind, value).map_err(|found| mismatch(want, column, found))?);
+    }
+    let rest = row.columns().iter().skip(want.columns.len());
+    let id = match rest.into_iter().find(|column| column.name() == "id") {
+        None => None,
+        Some(column) => row.try_get_raw(column.ordinal()).ok().and_then(sqlite_id),
+    };
+    checked(want, id, cells, before)
 }
 
 fn sqlite_id(value: sqlx::sqlite::SqliteValueRef<'_>) -> Option<Arc<str>> {

@@ -238,8 +238,8 @@ impl<'o> Look<'o> {
         Ok(found)
     }
 
-    /// All facts of one slice are of one instant: kept ones count as of the look, and those that are read are read in a
-    /// snapshot after it, with nothing committed in between.
+    /// All facts of one slice are of one instant: kept ones count as of the look, and those that are read are read after it,
+    /// with nothing committed until the look behind them. Where nothing kept is used, one transaction is that instant.
     async fn file(
         &mut self,
         probe: &Probe,
@@ -294,16 +294,16 @@ impl<'o> Look<'o> {
                 Some(open) => open,
                 None => {
                     permit.hold().await;
-                    let open = Snapshot::begin(file, Arc::clone(&clock), self.deadline).await;
+                    let is_watched = self.trust == Trust::Feed;
+                    let open = Snapshot::begin(file, Arc::clone(&clock), self.deadline, is_watched).await;
                     snapshot.insert(open.map_err(|cause| unavailable(place.clone(), cause))?)
                 }
             };
-            let slots: Vec<_> = missing.iter().map(|want| want.slot.clone()).collect();
             let read = open.read(missing).await?;
             if self.trust == Trust::Feed && !is_seeded(Bug::FileLookedAtOnce) {
                 probe.look(file).await.map_err(|cause| unavailable(place, cause))?;
             }
-            let read: Vec<_> = read.into_iter().zip(slots).map(|((key, rows), slot)| (key, slot, rows)).collect();
+            let read: Vec<_> = read.into_iter().map(|(want, rows)| (want.key, want.slot, rows)).collect();
             keep.put_all(self.mapping, &read, mark);
             facts.extend(read.into_iter().map(|(key, _, rows)| fact(key, rows, mark, false)));
         }

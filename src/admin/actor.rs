@@ -86,26 +86,18 @@ impl Admin {
     /// [`AdminError::Refused`] with the decision's reason; [`AdminError::Undecided`] when there is no decision.
     pub async fn ask(&self, actor: &Actor, plea: Plea) -> Result<Permitted, AdminError> {
         let request = request(actor, &plea).ok_or(AdminError::refused(Reason::UNKNOWN_PRINCIPAL))?;
-        let (evaluation, _receipt) = self.rooms.authorizer.authorize(request).await?.into_parts();
-        if !evaluation.decision.is_allow() {
-            let reason = evaluation.reason.clone().unwrap_or(Reason::UNKNOWN_ACTION);
-            let said = evaluation.policies.iter().find_map(|policy| policy.text.as_deref());
-            let unsaid = match reason.as_str() {
-                "unknown_principal" => "the facts do not know this person",
-                "unknown_resource" => "the facts do not know such a thing",
-                _ => "no policy permits it to this person",
-            };
-            // By its kind alone: whom a thing is about is nothing that a refusal may tell.
-            let text = format!(
-                "`{}` on `{}` was asked for and is refused: {}",
-                plea.action,
-                plea.resource.kind,
-                said.unwrap_or(unsaid)
-            );
-            return Err(AdminError::Refused { reason, text: Some(text) });
-        }
-        let (actor, action) = (actor.clone(), plea.action);
-        Ok(Permitted { actor, action, resource: Some(plea.resource), evaluation: Some(evaluation) })
+        permitted(actor, plea, self.rooms.authorizer.authorize(request).await?.into_parts().0)
+    }
+
+    /// The same where a [`change`](Admin::change) comes next: its record is on disk before anybody is answered, and so is then
+    /// the one of this decision.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub async fn ask_to_change(&self, actor: &Actor, plea: Plea) -> Result<Permitted, AdminError> {
+        let request = request(actor, &plea).ok_or(AdminError::refused(Reason::UNKNOWN_PRINCIPAL))?;
+        permitted(actor, plea, self.rooms.authorizer.authorize_change(request).await?.into_parts().0)
     }
 
     /// Which of `pleas` about one record the policies find true of the facts, bars aside. Told to the record of a change, and
@@ -123,6 +115,28 @@ impl Admin {
         let resource = EntityRef { kind: "Client".to_owned(), id: client.to_owned() };
         Permitted { actor: actor.clone(), action: action.to_owned(), resource: Some(resource), evaluation: None }
     }
+}
+
+fn permitted(actor: &Actor, plea: Plea, evaluation: Evaluation) -> Result<Permitted, AdminError> {
+    if !evaluation.decision.is_allow() {
+        let reason = evaluation.reason.clone().unwrap_or(Reason::UNKNOWN_ACTION);
+        let said = evaluation.policies.iter().find_map(|policy| policy.text.as_deref());
+        let unsaid = match reason.as_str() {
+            "unknown_principal" => "the facts do not know this person",
+            "unknown_resource" => "the facts do not know such a thing",
+            _ => "no policy permits it to this person",
+        };
+        // By its kind alone: whom a thing is about is nothing that a refusal may tell.
+        let text = format!(
+            "`{}` on `{}` was asked for and is refused: {}",
+            plea.action,
+            plea.resource.kind,
+            said.unwrap_or(unsaid)
+        );
+        return Err(AdminError::Refused { reason, text: Some(text) });
+    }
+    let (actor, action) = (actor.clone(), plea.action);
+    Ok(Permitted { actor, action, resource: Some(plea.resource), evaluation: Some(evaluation) })
 }
 
 pub(super) fn request(actor: &Actor, plea: &Plea) -> Option<Request> {

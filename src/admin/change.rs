@@ -111,6 +111,18 @@ impl Admin {
     ) -> Result<Done<C::Answer>, AdminError> {
         let store = self.store()?;
         let intent = self.begin(store).await?;
+        self.change_begun(intent, permitted, change, once).await
+    }
+
+    /// The same, of which it is noted already that it begins.
+    pub(super) async fn change_begun<C: Change>(
+        &self,
+        intent: Arc<str>,
+        permitted: &Permitted,
+        change: &C,
+        once: Option<&Once>,
+    ) -> Result<Done<C::Answer>, AdminError> {
+        let store = self.store()?;
         let (answer, alerts) = match self.attempt(store, &intent, permitted, change, once).await {
             Ok(Attempt::Made(answer, alerts)) => (answer, alerts),
             Ok(Attempt::Repeated(answer)) => {

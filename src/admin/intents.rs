@@ -64,21 +64,14 @@ impl Admin {
     pub(super) async fn begin(&self, store: &Store) -> Result<Arc<str>, AdminError> {
         let id = self.new_id();
         let writer = self.rooms.trail.status().writer;
-        let mut transaction = store.begin().await?;
         let values = [Value::from(&*id), Value::from(&writer), Value::from(self.rooms.clock.now())];
-        transaction.run(BEGIN, &values).await?;
-        transaction.commit().await?;
+        store.run(BEGIN, &values).await?;
         Ok(id)
     }
 
     /// Nothing was recorded and nothing was changed.
     pub(super) async fn forget(&self, store: &Store, id: &str) {
-        let forgotten = async {
-            let mut transaction = store.begin().await?;
-            transaction.run(DONE, &[Value::from(id)]).await?;
-            transaction.commit().await
-        };
-        if let Err(error) = forgotten.await {
+        if let Err(error) = store.run(DONE, &[Value::from(id)]).await {
             // Left behind, it is found to tell of nothing on the next start.
             tracing::warn!(error = %crate::telemetry::Chain(&error), "a change that was not made is still noted as begun");
         }

@@ -45,7 +45,7 @@ impl Once {
         moment: &Moment,
     ) -> Result<(), AdminError> {
         let oldest = moment.now.saturating_sub(KEPT).unwrap_or(moment.now);
-        transaction.run(FORGET, &[Value::from(oldest)]).await?;
+        transaction.write(FORGET, &[Value::from(oldest)]).await?;
         let unwritable = |_error| StoreError::Unreadable { column: "answer".to_owned(), wanted: "JSON" };
         let answer = serde_json::to_string(answer).map_err(unwritable)?;
         let values = [
@@ -55,7 +55,7 @@ impl Once {
             Value::from(answer),
             Value::from(moment.now),
         ];
-        transaction.run(KEEP, &values).await?;
+        transaction.write(KEEP, &values).await?;
         Ok(())
     }
 }

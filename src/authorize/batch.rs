@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{AuthorizeError, Authorizer};
+use super::{AuthorizeError, Authorizer, Follows};
 use crate::{
     audit::Recorded,
     domain::{Evaluation, Request},
@@ -43,7 +43,7 @@ impl Held<'_> {
     ///
     /// Those of [`Authorizer::authorize`].
     pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
-        let (recorded, hold) = self.authorizer.decide(&request).await?;
+        let (recorded, hold) = self.authorizer.decide(&request, Follows::Nothing).await?;
         if recorded.value().decision.is_allow() {
             let id = request.decision_id.clone();
             self.decisions().insert(id, Waiting { request, hold, again: 0 });
@@ -75,9 +75,9 @@ impl Held<'_> {
             let bundle = authorizer.live.current().ok_or(AuthorizeError::NoBundle)?;
             let started = authorizer.clock.elapsed();
             let stale = authorizer.stale(&bundle, Some(&old), None, started);
-            return authorizer.record(&waiting.request, stale, None, started).await;
+            return authorizer.record(&waiting.request, stale, None, started, Follows::Nothing).await;
         }
-        let (recorded, hold) = authorizer.decide(&waiting.request).await?;
+        let (recorded, hold) = authorizer.decide(&waiting.request, Follows::Nothing).await?;
         if recorded.value().decision.is_allow() {
             self.decisions().insert(decision_id.to_owned(), Waiting { hold, ..waiting });
         }

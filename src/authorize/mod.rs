@@ -88,6 +88,14 @@ pub struct Settings {
     pub durability_of_changes: Tier,
 }
 
+/// What is recorded behind a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    Nothing,
+    /// A change, on disk: what stands before it in the same trail is on disk by then.
+    Change,
+}
+
 impl Settings {
     fn tier(self, asked: Tier) -> Tier {
         match asked {
@@ -130,18 +138,32 @@ impl Authorizer {
     pub async fn authorize(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
         // A barrier waits until this is dropped: after the last look at the facts.
         let _entered = self.facts.enter();
-        self.decide(&request).await.map(|(recorded, _)| recorded)
+        self.decide(&request, Follows::Nothing).await.map(|(recorded, _)| recorded)
+    }
+
+    /// The same for a change, which nobody is answered before its own record is on disk: an allow does not wait for its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::authorize`].
+    pub async fn authorize_change(&self, request: Request) -> Result<Recorded<Evaluation>, AuthorizeError> {
+        let _entered = self.facts.enter();
+        self.decide(&request, Follows::Change).await.map(|(recorded, _)| recorded)
     }
 
     /// The same, with what the answer rests on.
-    async fn decide(&self, request: &Request) -> Result<(Recorded<Evaluation>, Hold), AuthorizeError> {
+    async fn decide(
+        &self,
+        request: &Request,
+        follows: Follows,
+    ) -> Result<(Recorded<Evaluation>, Hold), AuthorizeError> {
         let started = self.clock.elapsed();
         let bundle = self.live.current().ok_or(AuthorizeError::NoBundle)?;
         let mut last = None;
         for trust in [Trust::Feed, Trust::LoadsAlone] {
             let decided = self.evaluate(&bundle, request, trust).await;
             let facts = decided.question.as_ref().zip(decided.basis.as_ref());
-            let recorded = self.record(request, decided.evaluation, facts, started).await?;
+            let recorded = self.record(request, decided.evaluation, facts, started, follows).await?;
             if !recorded.value().decision.is_allow() || decided.hold.is_good(self.clock.elapsed()) {
                 return Ok((self.released(request, recorded, decided.cache, started), decided.hold));
             }
@@ -150,7 +172,7 @@ impl Authorizer {
         }
         let (recorded, question) = last.unzip();
         let stale = self.stale(&bundle, recorded.as_ref(), question.flatten().as_ref(), started);
-        let recorded = self.record(request, stale, None, started).await?;
+        let recorded = self.record(request, stale, None, started, follows).await?;
         Ok((self.released(request, recorded, CacheUse::Miss, started), Hold::default()))
     }
 
@@ -209,6 +231,7 @@ impl Authorizer {
         evaluation: Evaluation,
         facts: Option<(&Question, &Basis)>,
         started: Duration,
+        follows: Follows,
     ) -> Result<Recorded<Evaluation>, AuthorizeError> {
         self.tell(request, &evaluation);
         let latency = self.clock.elapsed().saturating_sub(started);
@@ -218,7 +241,10 @@ impl Authorizer {
         {
             tracing::warn!(%why, "what a decision was made of is not kept: it cannot be derived again");
         }
-        let tier = self.settings.tier(evaluation.durability);
+        let tier = match (follows, evaluation.decision.is_allow()) {
+            (Follows::Change, true) => self.settings.durability,
+            (Follows::Nothing, _) | (Follows::Change, false) => self.settings.tier(evaluation.durability),
+        };
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
         let durability = recorded.receipt().durability;

@@ -17,7 +17,8 @@ use sqlx::{
 
 use super::{
     error::{Cause, StoreError},
-    transaction::{Inner, Transaction},
+    transaction::{Inner, Sql, Transaction, bound_postgres, bound_sqlite},
+    value::Value,
 };
 
 /// How the store is reached.
@@ -133,17 +134,35 @@ impl Store {
 
     async fn begin_with(&self, sqlite: &'static str, postgres: &'static str) -> Result<Transaction, StoreError> {
         let inner = match &self.database {
-            Database::Sqlite(file) => {
-                let pool = file.pool().map_err(|error| StoreError::Away {
-                    address: self.address.clone(),
-                    cause: Cause::Io(error.kind()),
-                })?;
-                pool.begin_with(sqlite).await.map(Inner::Sqlite)
-            }
+            Database::Sqlite(file) => self.file_pool(file)?.begin_with(sqlite).await.map(Inner::Sqlite),
             Database::Postgres(pool) => pool.begin_with(postgres).await.map(Inner::Postgres),
         };
         let inner = inner.map_err(|error| StoreError::of(&self.address, &error))?;
-        Ok(Transaction { inner, address: self.address.clone() })
+        Ok(Transaction::new(inner, self.address.clone()))
+    }
+
+    /// Runs one statement, committed by itself, and returns how many rows it changed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; an [`Away`](StoreError::Away) leaves open whether it stands.
+    pub async fn run(&self, sql: Sql, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        let done = match &self.database {
+            Database::Sqlite(file) => {
+                let pool = self.file_pool(file)?;
+                bound_sqlite(sql.sqlite, values).execute(&pool).await.map(|done| done.rows_affected())
+            }
+            Database::Postgres(pool) => {
+                bound_postgres(sql, values).execute(pool).await.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|error| StoreError::of(&self.address, &error))
+    }
+
+    fn file_pool(&self, file: &File) -> Result<SqlitePool, StoreError> {
+        let away =
+            |error: io::Error| StoreError::Away { address: self.address.clone(), cause: Cause::Io(error.kind()) };
+        file.pool().map_err(away)
     }
 
     /// Ends all connections in order.
@@ -231,6 +250,8 @@ impl File {
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.options.statement_timeout)
+            // There is no way to a file that could have broken meanwhile.
+            .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(self.connect.clone());

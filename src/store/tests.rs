@@ -24,6 +24,53 @@ fn postgres() -> Store {
 
 const BOTH: [Part; 2] = [Part::Tables, Part::Trail];
 
+/// What is written goes before whatever comes next, whole or not at all, each with its own values.
+async fn written_ahead<'v>(store: &Store, insert: Sql, values: &impl Fn(&'static str) -> [Value<'v>; 6]) {
+    let ids = async |transaction: &mut Transaction| {
+        let sql = Sql::both("SELECT id FROM legal_holds WHERE tenant_id = $1 AND id LIKE $2 ORDER BY id");
+        let rows = transaction.rows(sql, &["T1".into(), "W%".into()]).await.unwrap();
+        rows.iter().map(|row| row.some_text("id").unwrap()).collect::<Vec<_>>()
+    };
+    let release = Sql::both("UPDATE legal_holds SET released_at = $2 WHERE id = $1");
+    let mut transaction = store.begin().await.unwrap();
+    transaction.write(insert, &values("W1")).await.unwrap();
+    transaction.write(insert, &values("W2")).await.unwrap();
+    assert_eq!(ids(&mut transaction).await, ["W1", "W2"], "before a question");
+    transaction.write(insert, &values("W3")).await.unwrap();
+    let none = transaction.run(release, &[Value::from("W9"), Value::from(now())]).await.unwrap();
+    assert_eq!(none, 0, "what was written before is not counted");
+    transaction.write(insert, &values("W4")).await.unwrap();
+    assert_eq!(transaction.run(release, &[Value::from("W3"), Value::from(now())]).await.unwrap(), 1);
+    transaction.write(insert, &values("W5")).await.unwrap();
+    transaction.write(release, &[Value::from("W4"), Value::from(now())]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut transaction = store.read().await.unwrap();
+    assert_eq!(ids(&mut transaction).await, ["W1", "W2", "W3", "W4", "W5"], "before the commit");
+    let sql = Sql::both("SELECT id FROM legal_holds WHERE released_at = $1 ORDER BY id");
+    assert_eq!(transaction.rows(sql, &[Value::from(now())]).await.unwrap().len(), 2, "the last ones of the commit too");
+    drop(transaction);
+
+    let mut transaction = store.begin().await.unwrap();
+    transaction.write(insert, &values("W6")).await.unwrap();
+    drop(transaction);
+    let mut transaction = store.begin().await.unwrap();
+    let refused = async {
+        transaction.write(insert, &values("W7")).await?;
+        transaction.write(insert, &values("W1")).await?;
+        transaction.write(insert, &values("W8")).await?;
+        transaction.commit().await
+    };
+    assert!(refused.await.unwrap_err().is_conflict());
+    let mut transaction = store.read().await.unwrap();
+    assert_eq!(ids(&mut transaction).await, ["W1", "W2", "W3", "W4", "W5"], "nothing of what was dropped or refused");
+    drop(transaction);
+
+    assert_eq!(store.run(insert, &values("W6")).await.unwrap(), 1, "committed by itself");
+    assert!(store.run(insert, &values("W6")).await.unwrap_err().is_conflict());
+    let delete = Sql::both("DELETE FROM legal_holds WHERE id LIKE $1");
+    assert_eq!(store.run(delete, &["W%".into()]).await.unwrap(), 6);
+}
+
 async fn exercised(store: &Store) {
     let all: Vec<_> = Migration::of(&BOTH).map(|migration| migration.name).collect();
     let missing = store.check(&BOTH).await.unwrap_err();
@@ -66,6 +113,8 @@ async fn exercised(store: &Store) {
     assert_eq!(rows[0].at("starts_at").unwrap(), Some(now()));
     assert_eq!(rows[0].at("released_at").unwrap(), None);
     drop(transaction);
+
+    written_ahead(store, insert, &values).await;
 
     let mut transaction = store.begin().await.unwrap();
     transaction.run(Sql::both("UPDATE chaperone_migration SET sha256 = 'x' WHERE version = 1"), &[]).await.unwrap();

@@ -1,8 +1,9 @@
 //! One transaction, and the statements that rooms above bring to it.
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::{
-    Decode, Postgres, Row as _, Sqlite, ValueRef as _,
+    Decode, Executor as _, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, ValueRef as _,
     postgres::{PgRow, PgValueFormat},
     query::Query,
     sqlite::SqliteRow,
@@ -10,6 +11,7 @@ use sqlx::{
 
 use super::{
     error::StoreError,
+    pool::Dialect,
     value::{At, POSTGRES_EPOCH_US, Value},
 };
 
@@ -32,6 +34,8 @@ impl Sql {
 pub struct Transaction {
     pub(super) inner: Inner,
     pub(super) address: String,
+    /// Writes that go with the next statement.
+    pending: Vec<(Sql, Vec<Value<'static>>)>,
 }
 
 #[derive(Debug)]
@@ -41,6 +45,31 @@ pub(super) enum Inner {
 }
 
 impl Transaction {
+    pub(super) fn new(inner: Inner, address: String) -> Self {
+        Self { inner, address, pending: Vec::new() }
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        match self.inner {
+            Inner::Sqlite(_) => Dialect::Sqlite,
+            Inner::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Writes, and asks nothing of it but that it stands. In SQLite it goes with the next statement, or with the commit: each
+    /// message to the thread that SQLite runs on costs two changes of threads, several times what such a statement takes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], here or where it goes; the transaction is then of no more use.
+    pub async fn write(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Sqlite(_) => self.pending.push((sql, values.iter().map(Value::owned).collect())),
+            Inner::Postgres(_) => drop(self.run(sql, values).await?),
+        }
+        Ok(())
+    }
+
     /// Runs a statement and returns how many rows it changed.
     ///
     /// # Errors
@@ -48,8 +77,14 @@ impl Transaction {
     /// [`StoreError`]; the transaction is then of no more use.
     pub async fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, StoreError> {
         let done = match &mut self.inner {
+            Inner::Sqlite(transaction) if self.pending.is_empty() => {
+                bound_sqlite(sql.sqlite, values).execute(&mut **transaction).await.map(|done| done.rows_affected())
+            }
             Inner::Sqlite(transaction) => {
-                bound_sqlite(sql, values).execute(&mut **transaction).await.map(|done| done.rows_affected())
+                let (text, all) = script(std::mem::take(&mut self.pending), sql, values);
+                let steps = transaction.fetch_many(bound_sqlite(text, &all));
+                // Of the last statement: the others were written, not run.
+                steps.try_fold(0, async |last, step| Ok(step.left().map_or(last, |done| done.rows_affected()))).await
             }
             Inner::Postgres(transaction) => {
                 bound_postgres(sql, values).execute(&mut **transaction).await.map(|done| done.rows_affected())
@@ -65,10 +100,15 @@ impl Transaction {
     /// [`StoreError`]; the transaction is then of no more use.
     pub async fn rows(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<Vec<StoredRow>, StoreError> {
         let rows = match &mut self.inner {
-            Inner::Sqlite(transaction) => bound_sqlite(sql, values)
-                .fetch_all(&mut **transaction)
-                .await
-                .map(|rows| rows.into_iter().map(StoredRow::Sqlite).collect()),
+            Inner::Sqlite(transaction) => {
+                let rows = if self.pending.is_empty() {
+                    bound_sqlite(sql.sqlite, values).fetch_all(&mut **transaction).await
+                } else {
+                    let (text, all) = script(std::mem::take(&mut self.pending), sql, values);
+                    bound_sqlite(text, &all).fetch_all(&mut **transaction).await
+                };
+                rows.map(|rows| rows.into_iter().map(StoredRow::Sqlite).collect())
+            }
             Inner::Postgres(transaction) => bound_postgres(sql, values)
                 .fetch_all(&mut **transaction)
                 .await
@@ -91,7 +131,10 @@ impl Transaction {
     /// # Errors
     ///
     /// [`StoreError`]; an [`Away`](StoreError::Away) leaves open whether it stands.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if let Some((sql, values)) = self.pending.pop() {
+            self.run(sql, &values).await?;
+        }
         let done = match self.inner {
             Inner::Sqlite(transaction) => transaction.commit().await,
             Inner::Postgres(transaction) => transaction.commit().await,
@@ -100,8 +143,39 @@ impl Transaction {
     }
 }
 
-fn bound_sqlite<'q>(sql: Sql, values: &[Value<'_>]) -> Query<'q, Sqlite, <Sqlite as sqlx::Database>::Arguments> {
-    values.iter().fold(sqlx::query(sql.sqlite), |query, value| match value {
+/// `pending` and behind them `sql`, as one text with one row of parameters.
+#[expect(clippy::disallowed_types, reason = "constants of this program, one after the other")]
+fn script(pending: Vec<(Sql, Vec<Value<'static>>)>, sql: Sql, values: &[Value<'_>]) -> (SqlStr, Vec<Value<'static>>) {
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for (sql, values) in pending {
+        renumber(sql.sqlite, all.len(), &mut text);
+        text.push_str(";\n");
+        all.extend(values);
+    }
+    renumber(sql.sqlite, all.len(), &mut text);
+    all.extend(values.iter().map(Value::owned));
+    (sqlx::AssertSqlSafe(text).into_sql_str(), all)
+}
+
+/// Appends `sql` with its parameters counted from `before` on. No statement here has a `$` for anything else.
+fn renumber(sql: &str, before: usize, into: &mut String) {
+    let mut parts = sql.split('$');
+    into.extend(parts.next());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at_checked(digits).unwrap_or((part, ""));
+        match number.parse::<usize>() {
+            Ok(number) => into.push_str(&format!("${}{rest}", number + before)),
+            Err(_no_parameter) => into.extend(["$", part]),
+        }
+    }
+}
+
+pub(super) fn bound_sqlite<'q>(
+    sql: impl SqlSafeStr,
+    values: &[Value<'_>],
+) -> Query<'q, Sqlite, <Sqlite as sqlx::Database>::Arguments> {
+    values.iter().fold(sqlx::query(sql), |query, value| match value {
         Value::Text(text) => query.bind(text.as_deref().map(str::to_owned)),
         Value::Int(number) => query.bind(*number),
         Value::Flag(flag) => query.bind(*flag),
@@ -110,7 +184,10 @@ fn bound_sqlite<'q>(sql: Sql, values: &[Value<'_>]) -> Query<'q, Sqlite, <Sqlite
     })
 }
 
-fn bound_postgres<'q>(sql: Sql, values: &[Value<'_>]) -> Query<'q, Postgres, <Postgres as sqlx::Database>::Arguments> {
+pub(super) fn bound_postgres<'q>(
+    sql: Sql,
+    values: &[Value<'_>],
+) -> Query<'q, Postgres, <Postgres as sqlx::Database>::Arguments> {
     values.iter().fold(sqlx::query(sql.postgres), |query, value| match value {
         Value::Text(text) => query.bind(text.as_deref()),
         Value::Int(number) => query.bind(*number),

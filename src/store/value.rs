@@ -25,6 +25,19 @@ pub enum Value<'a> {
     Bytes(Option<Cow<'a, [u8]>>),
 }
 
+impl Value<'_> {
+    /// The same on its own.
+    pub(super) fn owned(&self) -> Value<'static> {
+        match self {
+            Self::Text(text) => Value::Text(text.as_deref().map(|text| Cow::Owned(text.to_owned()))),
+            Self::Int(number) => Value::Int(*number),
+            Self::Flag(flag) => Value::Flag(*flag),
+            Self::At(at) => Value::At(*at),
+            Self::Bytes(bytes) => Value::Bytes(bytes.as_deref().map(|bytes| Cow::Owned(bytes.to_owned()))),
+        }
+    }
+}
+
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(Some(Cow::Borrowed(text)))

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
 use serde_json::{Map, Value as Json};
 
 use super::{GrantView, rows, view};
@@ -74,12 +75,21 @@ impl Admin {
         })?;
         let action = if asked.occurred.is_some() { "grant:after_the_fact" } else { &*rules.action };
         let plea = Plea::on(action, "Client", &asked.client).saying("reason_code", &asked.reason_code);
-        let permitted = self.ask(actor, plea).await?;
-        let findings = self.findings(actor, &asked.client).await?;
+        let permitted = self.ask_to_change(actor, plea).await?;
+        let store = self.store()?;
+        // The note waits for the disk, what is found for a processor: somebody is waiting for both.
+        let (intent, findings) = join(self.begin(store), self.findings(actor, &asked.client)).await;
+        let intent = intent?;
+        let findings = match findings {
+            Ok(findings) => findings,
+            Err(error) => {
+                self.forget(store, &intent).await;
+                return Err(error);
+            }
+        };
         let ids = [self.new_id(), self.new_id(), self.new_id()];
         let asking = Asking { asked, rules, reason, findings, ids, notices: self.notices.clone() };
-        let done = self.change(&permitted, &asking, once).await?;
-        Ok(done)
+        self.change_begun(intent, &permitted, &asking, once).await
     }
 
     /// Which facts explain a grant of this person for this client, and which ask for a look.

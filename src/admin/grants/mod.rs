@@ -69,7 +69,7 @@ impl Admin {
     /// [`AdminError::Unknown`]: no such grant here; [`AdminError::Refused`].
     pub async fn ask_about_grant(&self, actor: &Actor, action: &str, id: &str) -> Result<Permitted, AdminError> {
         let client = self.client_of(id).await?;
-        hidden(self.ask(actor, Plea::on(action, "Client", &client)).await, "grant")
+        hidden(self.ask_to_change(actor, Plea::on(action, "Client", &client)).await, "grant")
     }
 
     /// The permit to end a grant: the application's own, since nobody is kept from giving access back.
@@ -96,7 +96,7 @@ impl Admin {
         if !holder.session.contains_key("tenant") {
             holder.session.insert("tenant".to_owned(), grant.tenant.to_string().into());
         }
-        self.ask(&holder, Plea::on("grant:extend", "Client", &grant.client)).await
+        self.ask_to_change(&holder, Plea::on("grant:extend", "Client", &grant.client)).await
     }
 
     async fn client_of(&self, id: &str) -> Result<Arc<str>, AdminError> {

@@ -8,7 +8,7 @@ use crate::{
         Timestamp,
         grant::{Grant, GrantState, HISTORY_SPAN, History, Recipient},
     },
-    store::{Sql, StoreError, StoredRow, Transaction, Value},
+    store::{Dialect, Sql, StoreError, StoredRow, Transaction, Value},
 };
 
 macro_rules! grants {
@@ -28,9 +28,8 @@ const BY_ID_LOCKED: Sql = Sql { sqlite: grants!("WHERE id = $1"), postgres: gran
 /// Those that may be active or wait; the rest of a person's past matters to no step.
 const OPEN_OF: Sql = Sql::both(grants!("WHERE client_id = $1 AND user_id = $2 AND state IN ('active', 'pending')"));
 
-/// SQLite has one writer at a time: whoever writes holds every lock.
-const LOCK_PERSON: Sql =
-    Sql { sqlite: "SELECT $1 AS held", postgres: "SELECT pg_advisory_xact_lock(hashtextextended($1, 4850741))" };
+/// Of PostgreSQL. SQLite has one writer at a time: whoever writes holds every lock.
+const LOCK_PERSON: Sql = Sql { sqlite: "", postgres: "SELECT pg_advisory_xact_lock(hashtextextended($1, 4850741))" };
 
 const INSERT: Sql = Sql::both(
     "INSERT INTO grants (id, tenant_id, user_id, client_id, reason_code, justification, field_groups, state, requested_at, \
@@ -85,9 +84,11 @@ pub(in crate::admin) async fn lock_person(
     user: &str,
     client: &str,
 ) -> Result<(), AdminError> {
-    // A length in front keeps `a` + `bc` and `ab` + `c` apart.
-    let name = format!("{}:{user}{client}", user.len());
-    transaction.row(LOCK_PERSON, &[Value::from(name)]).await?;
+    if transaction.dialect() == Dialect::Postgres {
+        // A length in front keeps `a` + `bc` and `ab` + `c` apart.
+        let name = format!("{}:{user}{client}", user.len());
+        transaction.row(LOCK_PERSON, &[Value::from(name)]).await?;
+    }
     Ok(())
 }
 
@@ -120,8 +121,7 @@ pub(super) async fn insert(transaction: &mut Transaction, grant: &Grant) -> Resu
         Value::from(recipient.map(|recipient| recipient.name.as_str())),
         Value::from(recipient.map(|recipient| recipient.affiliation.as_str())),
     ];
-    transaction.run(INSERT, &values).await?;
-    Ok(())
+    Ok(transaction.write(INSERT, &values).await?)
 }
 
 pub(super) async fn update(transaction: &mut Transaction, grant: &Grant) -> Result<(), AdminError> {
@@ -135,8 +135,7 @@ pub(super) async fn update(transaction: &mut Transaction, grant: &Grant) -> Resu
         Value::from(grant.ended_at),
         Value::from(grant.ended_by.as_deref()),
     ];
-    transaction.run(UPDATE, &values).await?;
-    Ok(())
+    Ok(transaction.write(UPDATE, &values).await?)
 }
 
 /// One line of a grant's history. `id` is new with every step.
@@ -156,8 +155,7 @@ pub(in crate::admin) async fn note(
         Value::from(by),
         Value::from(justification),
     ];
-    transaction.run(NOTE, &values).await?;
-    Ok(())
+    Ok(transaction.write(NOTE, &values).await?)
 }
 
 pub(super) async fn last_texts(transaction: &mut Transaction, user: &str) -> Result<Vec<String>, AdminError> {

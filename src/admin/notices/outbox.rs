@@ -75,7 +75,7 @@ impl Notices {
             Value::from(now),
             Value::from(urgency.due(now)),
         ];
-        transaction.run(PUT, &values).await.map(drop)
+        transaction.write(PUT, &values).await
     }
 }
 

@@ -102,8 +102,7 @@ pub(in crate::admin) async fn insert(transaction: &mut Transaction, review: &Rev
         Value::from(review.disposition.map(Disposition::as_str)),
         Value::from(review.closed_at),
     ];
-    transaction.run(INSERT, &values).await?;
-    Ok(())
+    Ok(transaction.write(INSERT, &values).await?)
 }
 
 pub(super) async fn update(transaction: &mut Transaction, review: &Review) -> Result<(), AdminError> {
@@ -117,8 +116,7 @@ pub(super) async fn update(transaction: &mut Transaction, review: &Review) -> Re
         Value::from(review.disposition.map(Disposition::as_str)),
         Value::from(review.closed_at),
     ];
-    transaction.run(UPDATE, &values).await?;
-    Ok(())
+    Ok(transaction.write(UPDATE, &values).await?)
 }
 
 pub(super) fn stored(row: &StoredRow) -> Result<Stored, StoreError> {

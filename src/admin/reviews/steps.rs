@@ -65,9 +65,9 @@ impl Admin {
     pub async fn ask_to_review(&self, actor: &Actor, id: &str) -> Result<ReviewPermit, AdminError> {
         let (_, grant) = self.reviewed(id).await?;
         let on_client = Plea::on("admin:review", "Client", &grant.client);
-        let permitted = hidden(self.ask(actor, on_client).await, "review")?;
+        let permitted = hidden(self.ask_to_change(actor, on_client).await, "review")?;
         for (position, person) in [Some(&grant.user), grant.approver.as_ref()].into_iter().flatten().enumerate() {
-            self.ask(&actor.item(position), Plea::on("admin:review", "User", person)).await?;
+            self.ask_to_change(&actor.item(position), Plea::on("admin:review", "User", person)).await?;
         }
         Ok(ReviewPermit(permitted))
     }

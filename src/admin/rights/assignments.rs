@@ -181,7 +181,7 @@ impl Admin {
         asked: &AskAssignment,
         once: &Once,
     ) -> Result<Done<View<Assignment>>, AdminError> {
-        let permitted = self.ask(actor, Plea::on(CHANGES, "User", &asked.user)).await?;
+        let permitted = self.ask_to_change(actor, Plea::on(CHANGES, "User", &asked.user)).await?;
         self.are_kept_here(KIND, WHAT)?;
         let tenant = permitted.tenant().ok_or(AdminError::refused(Reason::new("tenant_missing")))?;
         // A second question of the same call has a decision id of its own, though nothing records this one.
@@ -272,7 +272,7 @@ impl Admin {
 
     async fn ask_about_assignment(&self, actor: &Actor, id: &str) -> Result<(Permitted, Assignment), AdminError> {
         let row: Assignment = self.kept(id).await?;
-        let asked = self.ask(actor, Plea::on(CHANGES, "User", &row.user)).await;
+        let asked = self.ask_to_change(actor, Plea::on(CHANGES, "User", &row.user)).await;
         let permitted = hidden(asked, Assignment::WHAT)?;
         self.are_kept_here(KIND, WHAT)?;
         Ok((permitted, row))

@@ -133,7 +133,7 @@ impl Admin {
         asked: &AskConsent,
         once: &Once,
     ) -> Result<Done<View<Consent>>, AdminError> {
-        let permitted = self.ask(actor, Plea::on(CHANGES, "Client", &asked.client)).await?;
+        let permitted = self.ask_to_change(actor, Plea::on(CHANGES, "Client", &asked.client)).await?;
         self.are_kept_here("consent", "consents")?;
         self.are_groups("/fields", &asked.fields)?;
         let now = self.rooms.clock.now();
@@ -178,7 +178,8 @@ impl Admin {
         once: &Once,
     ) -> Result<Done<View<Consent>>, AdminError> {
         let row: Consent = self.kept(id).await?;
-        let permitted = hidden(self.ask(actor, Plea::on(CHANGES, "Client", &row.client)).await, Consent::WHAT)?;
+        let permitted =
+            hidden(self.ask_to_change(actor, Plea::on(CHANGES, "Client", &row.client)).await, Consent::WHAT)?;
         self.are_kept_here("consent", "consents")?;
         self.turn_kept(&permitted, (id, &Revoke), None, expected, once).await
     }

@@ -174,7 +174,7 @@ impl Admin {
         asked: &AskRestriction,
         once: &Once,
     ) -> Result<Done<View<Restriction>>, AdminError> {
-        let permitted = self.ask(actor, Plea::on(CHANGES, "Client", &asked.client)).await?;
+        let permitted = self.ask_to_change(actor, Plea::on(CHANGES, "Client", &asked.client)).await?;
         self.are_kept_here("restriction", "restrictions")?;
         self.are_groups("/fields", &asked.fields)?;
         let tenant = permitted.tenant().ok_or(AdminError::refused(Reason::new("tenant_missing")))?;
@@ -226,7 +226,7 @@ impl Admin {
         once: &Once,
     ) -> Result<Done<View<Restriction>>, AdminError> {
         let row: Restriction = self.kept(id).await?;
-        let asked = self.ask(actor, Plea::on(CHANGES, "Client", &row.client)).await;
+        let asked = self.ask_to_change(actor, Plea::on(CHANGES, "Client", &row.client)).await;
         let permitted = hidden(asked, Restriction::WHAT)?;
         self.are_kept_here("restriction", "restrictions")?;
         match step {

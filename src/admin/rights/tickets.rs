@@ -205,7 +205,7 @@ impl Admin {
         asked: &AskTicket,
         once: &Once,
     ) -> Result<Done<View<Ticket>>, AdminError> {
-        let permitted = self.ask(actor, Plea::on(CHANGES, "Tenant", tenant)).await?;
+        let permitted = self.ask_to_change(actor, Plea::on(CHANGES, "Tenant", tenant)).await?;
         self.are_kept_here("ticket", "tickets")?;
         if asked.scope.len() > RECORDS_MAX {
             return Err(malformed("/scope", "names more records than a ticket may"));
@@ -257,7 +257,8 @@ impl Admin {
         once: &Once,
     ) -> Result<Done<View<Ticket>>, AdminError> {
         let row: Ticket = self.kept(id).await?;
-        let permitted = hidden(self.ask(actor, Plea::on(CHANGES, "Tenant", &row.tenant)).await, Ticket::WHAT)?;
+        let permitted =
+            hidden(self.ask_to_change(actor, Plea::on(CHANGES, "Tenant", &row.tenant)).await, Ticket::WHAT)?;
         self.are_kept_here("ticket", "tickets")?;
         match step {
             TicketStep::Add(record) => {

@@ -216,7 +216,7 @@ impl Admin {
         expected: Option<&Version>,
         once: &Once,
     ) -> Result<Done<View<Suspension>>, AdminError> {
-        let permitted = self.ask(actor, Plea::on(CHANGES, "User", user)).await?;
+        let permitted = self.ask_to_change(actor, Plea::on(CHANGES, "User", user)).await?;
         if let SetStanding::Suspend { from, to, .. } = set {
             let now = self.rooms.clock.now();
             if from.is_some_and(|from| from < now) {

@@ -35,9 +35,15 @@ pub(super) fn typed(text: &str) -> Result<String, String> {
 
 /// What to do where a session was not enough.
 pub(super) fn hint(reason: &str) -> Option<&'static str> {
-    reason
-        .starts_with("session_")
-        .then_some("say --session mfa=true,idle_seconds=…,age_seconds=…; what it does not say counts against it")
+    match reason {
+        "mfa_required" => Some(
+            "say --session mfa=true,… with a second factor that was shown; with `mfa_age_seconds`, less than twelve hours ago \
+             where rights are changed",
+        ),
+        _ => reason
+            .starts_with("session_")
+            .then_some("say --session mfa=true,idle_seconds=…,age_seconds=…; what it does not say counts against it"),
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +69,8 @@ mod tests {
 
     #[test]
     fn only_a_refusal_for_the_session_is_answered_with_how_to_say_it() {
-        assert!(hint("session_mfa").is_some_and(|hint| hint.contains("--session mfa=true")));
+        assert!(hint("session_idle").is_some_and(|hint| hint.contains("--session mfa=true")));
+        assert!(hint("mfa_required").is_some_and(|hint| hint.contains("mfa_age_seconds")));
         assert_eq!(hint("role"), None);
     }
 }

@@ -37,6 +37,14 @@ async fn written_ahead<'v>(store: &Store, insert: Sql, values: &impl Fn(&'static
     transaction.write(insert, &values("W2")).await.unwrap();
     assert_eq!(ids(&mut transaction).await, ["W1", "W2"], "before a question");
     transaction.write(insert, &values("W3")).await.unwrap();
+    let of = Sql::both("SELECT id FROM legal_holds WHERE id = $2 AND tenant_id = $1");
+    let asked: [(Sql, &[Value<'_>]); 3] =
+        [(of, &["T1".into(), "W3".into()]), (of, &["T2".into(), "W3".into()]), (of, &["T1".into(), "W1".into()])];
+    let all = transaction.all(&asked).await.unwrap();
+    let told: Vec<Vec<String>> =
+        all.iter().map(|rows| rows.iter().map(|row| row.some_text("id").unwrap()).collect()).collect();
+    assert_eq!(told, [vec!["W3".to_owned()], vec![], vec!["W1".to_owned()]], "each query its own rows");
+    transaction.write(insert, &values("W3b")).await.unwrap();
     let none = transaction.run(release, &[Value::from("W9"), Value::from(now())]).await.unwrap();
     assert_eq!(none, 0, "what was written before is not counted");
     transaction.write(insert, &values("W4")).await.unwrap();
@@ -45,7 +53,7 @@ async fn written_ahead<'v>(store: &Store, insert: Sql, values: &impl Fn(&'static
     transaction.write(release, &[Value::from("W4"), Value::from(now())]).await.unwrap();
     transaction.commit().await.unwrap();
     let mut transaction = store.read().await.unwrap();
-    assert_eq!(ids(&mut transaction).await, ["W1", "W2", "W3", "W4", "W5"], "before the commit");
+    assert_eq!(ids(&mut transaction).await, ["W1", "W2", "W3", "W3b", "W4", "W5"], "before the commit");
     let sql = Sql::both("SELECT id FROM legal_holds WHERE released_at = $1 ORDER BY id");
     assert_eq!(transaction.rows(sql, &[Value::from(now())]).await.unwrap().len(), 2, "the last ones of the commit too");
     drop(transaction);
@@ -62,13 +70,17 @@ async fn written_ahead<'v>(store: &Store, insert: Sql, values: &impl Fn(&'static
     };
     assert!(refused.await.unwrap_err().is_conflict());
     let mut transaction = store.read().await.unwrap();
-    assert_eq!(ids(&mut transaction).await, ["W1", "W2", "W3", "W4", "W5"], "nothing of what was dropped or refused");
+    assert_eq!(
+        ids(&mut transaction).await,
+        ["W1", "W2", "W3", "W3b", "W4", "W5"],
+        "nothing of what was dropped or refused"
+    );
     drop(transaction);
 
     assert_eq!(store.run(insert, &values("W6")).await.unwrap(), 1, "committed by itself");
     assert!(store.run(insert, &values("W6")).await.unwrap_err().is_conflict());
     let delete = Sql::both("DELETE FROM legal_holds WHERE id LIKE $1");
-    assert_eq!(store.run(delete, &["W%".into()]).await.unwrap(), 6);
+    assert_eq!(store.run(delete, &["W%".into()]).await.unwrap(), 7);
 }
 
 async fn exercised(store: &Store) {

@@ -117,6 +117,37 @@ impl Transaction {
         rows.map_err(|error| StoreError::of(&self.address, &error))
     }
 
+    /// The rows of several queries, in SQLite by one message.
+    ///
+    /// # Errors
+    ///
+    /// As [`rows`](Self::rows).
+    pub async fn all(&mut self, queries: &[(Sql, &[Value<'_>])]) -> Result<Vec<Vec<StoredRow>>, StoreError> {
+        let mut all = Vec::with_capacity(queries.len());
+        let (Inner::Sqlite(transaction), Some(((last, values), before))) = (&mut self.inner, queries.split_last())
+        else {
+            for (sql, values) in queries {
+                all.push(self.rows(*sql, values).await?);
+            }
+            return Ok(all);
+        };
+        let mut before_them = self.pending.len();
+        let mut steps = std::mem::take(&mut self.pending);
+        steps.extend(before.iter().map(|(sql, values)| (*sql, values.iter().map(Value::owned).collect())));
+        let (text, bound) = script(steps, *last, values);
+        let mut steps = transaction.fetch_many(bound_sqlite(text, &bound));
+        let mut rows = Vec::new();
+        while let Some(step) = steps.try_next().await.map_err(|error| StoreError::of(&self.address, &error))? {
+            match step.right() {
+                Some(row) => rows.push(StoredRow::Sqlite(row)),
+                // A statement is over: what was written before has no rows.
+                None if before_them > 0 => before_them -= 1,
+                None => all.push(std::mem::take(&mut rows)),
+            }
+        }
+        Ok(all)
+    }
+
     /// The first row that a query returns.
     ///
     /// # Errors
@@ -146,6 +177,7 @@ impl Transaction {
 /// `pending` and behind them `sql`, as one text with one row of parameters.
 #[expect(clippy::disallowed_types, reason = "constants of this program, one after the other")]
 fn script(pending: Vec<(Sql, Vec<Value<'static>>)>, sql: Sql, values: &[Value<'_>]) -> (SqlStr, Vec<Value<'static>>) {
+    use sqlx::AssertSqlSafe;
     let (mut text, mut all) = (String::new(), Vec::new());
     for (sql, values) in pending {
         renumber(sql.sqlite, all.len(), &mut text);
@@ -154,7 +186,7 @@ fn script(pending: Vec<(Sql, Vec<Value<'static>>)>, sql: Sql, values: &[Value<'_
     }
     renumber(sql.sqlite, all.len(), &mut text);
     all.extend(values.iter().map(Value::owned));
-    (sqlx::AssertSqlSafe(text).into_sql_str(), all)
+    (AssertSqlSafe(text).into_sql_str(), all)
 }
 
 /// Appends `sql` with its parameters counted from `before` on. No statement here has a `$` for anything else.

@@ -19,7 +19,7 @@ use crate::{
     },
     domain::{
         Reason, RecordKind, Timestamp,
-        grant::{Alert, Asked, Grant, GrantReason, GrantRules, Need, Recipient, alerts, is_a_reason, opened},
+        grant::{Alert, Asked, Grant, GrantReason, GrantRules, History, Need, Recipient, alerts, is_a_reason, opened},
         record::FieldsRecord,
         review::Review,
     },
@@ -133,6 +133,7 @@ impl Asking<'_> {
         transaction: &mut Transaction,
         tenant: &str,
         now: Timestamp,
+        last: &[String],
     ) -> Result<Vec<Arc<str>>, AdminError> {
         let asked = self.asked;
         let refused = |reason: &'static str, text: &str| {
@@ -141,7 +142,6 @@ impl Asking<'_> {
         if self.reason.needs == Some(Need::Disaster) && !rows::is_disaster(transaction, tenant, now).await? {
             return refused("grant_ineligible", "no disaster of this organization is declared");
         }
-        let last = rows::last_texts(transaction, &asked.user).await?;
         if !is_a_reason(&asked.justification, &asked.reason_code, last.iter().map(String::as_str)) {
             return refused("reason_required", "say in a sentence why, and not with one of your last three texts");
         }
@@ -206,7 +206,8 @@ impl Change for Asking<'_> {
         let asked = self.asked;
         let tenant = permitted.tenant().ok_or(AdminError::refused(Reason::new("tenant_missing")))?;
         rows::lock_person(transaction, &asked.user, &asked.client).await?;
-        let groups = self.refuse(transaction, &tenant, moment.now).await?;
+        let past = rows::past(transaction, &tenant, (&asked.user, &asked.client), moment.now).await?;
+        let groups = self.refuse(transaction, &tenant, moment.now, &past.texts).await?;
         let [id, review_id, event_id] = &self.ids;
         let request = Asked {
             id: id.clone(),
@@ -222,15 +223,14 @@ impl Change for Asking<'_> {
         };
         let grant = match asked.occurred {
             Some(Occurred { from, to }) => Grant::after_the_fact(request, from, to, moment.now),
-            None => {
-                let others = rows::open_of(transaction, &asked.user, &asked.client).await?;
-                Grant::requested(request, &others, moment.now, moment.limits)?
-            }
+            None => Grant::requested(request, &past.open, moment.now, moment.limits)?,
         };
         rows::insert(transaction, &grant).await?;
         let event = self.event(&grant);
         rows::note(transaction, (event_id, id), event, &permitted.by(), moment.now, None).await?;
-        let history = rows::history(transaction, &tenant, moment.now).await?;
+        let mut history = past.history;
+        let (user, client) = (grant.user.clone(), grant.client.clone());
+        history.push(History { user, client, requested_at: grant.requested_at });
         let alerts = alerts(&history, &asked.user, &asked.client, moment.now);
         let is_raised = !self.findings.raised.is_empty() || !alerts.is_empty();
         let review = Review::of(&grant, review_id.clone(), &self.findings.explained, is_raised);

@@ -159,17 +159,37 @@ pub(in crate::admin) async fn note(
 }
 
 pub(super) async fn last_texts(transaction: &mut Transaction, user: &str) -> Result<Vec<String>, AdminError> {
-    let rows = transaction.rows(LAST_TEXTS, &[Value::from(user)]).await?;
-    Ok(rows.iter().map(|row| row.some_text("said")).collect::<Result<_, _>>()?)
+    Ok(texts(&transaction.rows(LAST_TEXTS, &[Value::from(user)]).await?)?)
 }
 
-pub(super) async fn history(
+fn texts(rows: &[StoredRow]) -> Result<Vec<String>, StoreError> {
+    rows.iter().map(|row| row.some_text("said")).collect()
+}
+
+/// What was before a grant is asked for.
+pub(super) struct Past {
+    /// The person's last texts.
+    pub(super) texts: Vec<String>,
+    /// The person's grants for the client that may stand in the way.
+    pub(super) open: Vec<Grant>,
+    /// Everybody's of the tenant, as far back as soft limits look.
+    pub(super) history: Vec<History>,
+}
+
+pub(super) async fn past(
     transaction: &mut Transaction,
     tenant: &str,
+    (user, client): (&str, &str),
     now: Timestamp,
-) -> Result<Vec<History>, AdminError> {
+) -> Result<Past, AdminError> {
     let since = now.saturating_sub(HISTORY_SPAN).unwrap_or(Timestamp::MIN);
-    let rows = transaction.rows(HISTORY, &[Value::from(tenant), Value::from(since)]).await?;
+    let queries: [(Sql, &[Value<'_>]); 3] = [
+        (LAST_TEXTS, &[Value::from(user)]),
+        (OPEN_OF, &[Value::from(client), Value::from(user)]),
+        (HISTORY, &[Value::from(tenant), Value::from(since)]),
+    ];
+    let mut read = transaction.all(&queries).await?.into_iter();
+    let mut next = || read.next().unwrap_or_default();
     let past = |row: &StoredRow| {
         Ok::<_, StoreError>(History {
             user: row.some_text("user_id")?.into(),
@@ -177,7 +197,11 @@ pub(super) async fn history(
             requested_at: some_at(row, "requested_at")?,
         })
     };
-    Ok(rows.iter().map(past).collect::<Result<_, _>>()?)
+    Ok(Past {
+        texts: texts(&next())?,
+        open: next().iter().map(grant).collect::<Result<_, _>>()?,
+        history: next().iter().map(past).collect::<Result<_, _>>()?,
+    })
 }
 
 pub(super) async fn is_disaster(

@@ -70,12 +70,15 @@ fn session(text: &str) -> Result<Map<String, Json>, ApiError> {
         let (key, value) = pair.split_once('=').map(|(key, value)| (key.trim(), value.trim())).unwrap_or((pair, ""));
         let value = match key {
             "mfa" | "device_managed" => value.parse().ok().map(Json::Bool),
-            "age_seconds" | "idle_seconds" | "mfa_age_seconds" => value.parse::<i64>().ok().map(Json::from),
+            // As the document has it: digits alone.
+            "age_seconds" | "idle_seconds" | "mfa_age_seconds" => {
+                value.parse::<u32>().ok().filter(|_| !value.starts_with('+')).map(Json::from)
+            }
             "tenant" => (!value.is_empty()).then(|| Json::from(value)),
             _ => None,
         };
-        let expected =
-            "`Chaperone-Session` must be `mfa=true, age_seconds=60, idle_seconds=5, tenant=T1` or a part of it";
+        let expected = "`Chaperone-Session` must be `mfa=true, mfa_age_seconds=60, age_seconds=60, idle_seconds=5, device_managed=true, \
+             tenant=T1` or a part of it";
         let value = value.ok_or_else(|| ApiError::new(Code::Malformed, expected))?;
         if session.insert(key.to_owned(), value).is_some() {
             return Err(ApiError::new(Code::Malformed, "`Chaperone-Session` says something twice"));
@@ -95,7 +98,16 @@ mod tests {
         let read = session("mfa=true, age_seconds=60,idle_seconds=5, tenant=T1").unwrap();
         assert_eq!(Json::Object(read), json!({"mfa": true, "age_seconds": 60, "idle_seconds": 5, "tenant": "T1"}));
         assert!(session("").unwrap().is_empty());
-        for wrong in ["mfa", "mfa=yes", "age_seconds=x", "tenant=", "role=admin", "mfa=true, mfa=false"] {
+        for wrong in [
+            "mfa",
+            "mfa=yes",
+            "age_seconds=x",
+            "mfa_age_seconds=-1",
+            "idle_seconds=+5",
+            "tenant=",
+            "role=admin",
+            "mfa=true, mfa=false",
+        ] {
             assert!(session(wrong).is_err(), "{wrong}");
         }
     }

@@ -320,7 +320,7 @@ impl Operation {
         if self.listener == Administrators {
             let about = "Who the administrator is, where the listener is `asserted`";
             parameters.push(header("Chaperone-Principal", Required::True, patterned("^[!-~]{1,256}$"), about));
-            let about = "Their session, as `mfa=true, age_seconds=60, idle_seconds=5, tenant=T1`";
+            let about = "Their session, as `mfa=true, age_seconds=60, idle_seconds=5, tenant=T1`; also `mfa_age_seconds`, `device_managed`";
             parameters.push(header("Chaperone-Session", Required::True, patterned(SESSION), about));
         }
         if self.key != Key::None {

@@ -184,8 +184,7 @@ async fn who_may_not_is_refused_on_every_route_and_recorded() -> Result<()> {
     let bare = SESSION.replace("mfa=true, ", "");
     let old_factor = SESSION.replace("mfa=true", "mfa=true, mfa_age_seconds=43200");
     let expired = SESSION.replace("age_seconds=60", "age_seconds=86400");
-    let idle = SESSION.replace("idle_seconds=5", "idle_seconds=900");
-    let elsewhere = SESSION.replace("T1", "T2");
+    let (idle, elsewhere) = (SESSION.replace("idle_seconds=5", "idle_seconds=900"), SESSION.replace("T1", "T2"));
     let (mut key, mut before) = (0, 0);
     for route in OF_OPERATORS {
         for token in ["", "authorization: Bearer right\r\n"] {

@@ -89,8 +89,8 @@ impl Admin {
         permitted(actor, plea, self.rooms.authorizer.authorize(request).await?.into_parts().0)
     }
 
-    /// The same where a [`change`](Admin::change) comes next: its record is on disk before anybody is answered, and so is then
-    /// the one of this decision.
+    /// The same where a [`change`](Admin::change) comes next: whoever hears of it, its record is on disk, and so is then the
+    /// one of this decision.
     ///
     /// # Errors
     ///

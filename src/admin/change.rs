@@ -25,7 +25,7 @@ use super::{
 use crate::{
     audit::AppendError,
     domain::{
-        Decision, Record, RecordKind, Tier, Timestamp,
+        Decision, Record, RecordKind, Timestamp,
         grant::{Alert, GrantLimits},
         mapping::Source,
         record::{CHANGE, FieldsRecord},
@@ -178,7 +178,11 @@ impl Admin {
         transaction.run(DONE, &[Value::from(intent)]).await?;
         let (answer, alerts, record) = recorded(permitted.record(change.kind(), moment.now), told, intent);
         // INVARIANT(record-first): everything that can be refused was; what is left is the commit.
-        self.rooms.trail.append((), record, Tier::Disk).await.map_err(AdminError::Unrecorded)?;
+        self.rooms
+            .trail
+            .append((), record, self.rooms.authorizer.tier_of_changes())
+            .await
+            .map_err(AdminError::Unrecorded)?;
         Ok(match transaction.commit().await {
             Ok(()) => Attempt::Made(answer, alerts),
             Err(error) => Attempt::CutOff(answer, alerts, error),
@@ -221,7 +225,12 @@ impl Admin {
             record.detail.insert("existing".into(), (&**id).into());
         }
         record.detail.insert("event".into(), "refused".into());
-        self.rooms.trail.append((), record, Tier::Disk).await.map(drop).map_err(AdminError::Unrecorded)
+        self.rooms
+            .trail
+            .append((), record, self.rooms.authorizer.tier_of_changes())
+            .await
+            .map(drop)
+            .map_err(AdminError::Unrecorded)
     }
 }
 

@@ -97,6 +97,20 @@ enum Follows {
 }
 
 impl Settings {
+    /// The durability of a change's own record.
+    fn tier_of_changes(self) -> Tier {
+        self.tier(Tier::Disk)
+    }
+
+    /// That of the decision that permits a change, which stands before it in the same trail. What must be in the store waits
+    /// for it here as well: that is before anything was changed.
+    fn tier_of_a_permit(self, asked: Tier) -> Tier {
+        match self.tier(asked) {
+            Tier::Disk => self.durability.min(Tier::Disk),
+            tier => tier,
+        }
+    }
+
     fn tier(self, asked: Tier) -> Tier {
         match asked {
             Tier::Process => self.durability,
@@ -115,6 +129,11 @@ impl Authorizer {
         settings: Settings,
     ) -> Self {
         Self { live, facts, trail, clock, metrics, settings, captures: None, lookup: tokio::sync::Mutex::new(()) }
+    }
+
+    /// How durable the record of a change must be before anybody hears of it.
+    pub fn tier_of_changes(&self) -> Tier {
+        self.settings.tier_of_changes()
     }
 
     /// The same, keeping what each decision is made of.
@@ -141,7 +160,8 @@ impl Authorizer {
         self.decide(&request, Follows::Nothing).await.map(|(recorded, _)| recorded)
     }
 
-    /// The same for a change, which nobody is answered before its own record is on disk: an allow does not wait for its own.
+    /// The same for a change, of which nobody hears before its own record is on disk: an allow does not wait for its own. Where
+    /// the change then comes to nothing that is recorded, as a call that is repeated, the allow is on disk as soon as a read's.
     ///
     /// # Errors
     ///
@@ -241,9 +261,10 @@ impl Authorizer {
         {
             tracing::warn!(%why, "what a decision was made of is not kept: it cannot be derived again");
         }
-        let tier = match (follows, evaluation.decision.is_allow()) {
-            (Follows::Change, true) => self.settings.durability,
-            (Follows::Nothing, _) | (Follows::Change, false) => self.settings.tier(evaluation.durability),
+        let tier = if follows == Follows::Change && evaluation.decision.is_allow() {
+            self.settings.tier_of_a_permit(evaluation.durability)
+        } else {
+            self.settings.tier(evaluation.durability)
         };
         let appending = self.clock.elapsed();
         let recorded = self.trail.append(evaluation, record, tier).await.map_err(AuthorizeError::Unrecorded)?;
@@ -366,5 +387,25 @@ fn asking(question: &Question, now: Timestamp) -> Asking {
         now,
         said_tenant: question.said_tenant.as_deref().map(str::to_owned),
         asserted: question.asserted.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_permits_a_change_waits_for_the_store_where_changes_do_and_for_the_disk_with_the_change() {
+        for (durability, durability_of_changes, of_a_permit, of_changes) in [
+            (Tier::Process, Tier::Disk, Tier::Process, Tier::Disk),
+            (Tier::Disk, Tier::Disk, Tier::Disk, Tier::Disk),
+            (Tier::Process, Tier::Remote, Tier::Remote, Tier::Remote),
+            (Tier::Remote, Tier::Remote, Tier::Remote, Tier::Remote),
+        ] {
+            let settings = Settings { durability, durability_of_changes };
+            assert_eq!(settings.tier_of_a_permit(Tier::Disk), of_a_permit, "{settings:?}");
+            assert_eq!(settings.tier_of_a_permit(Tier::Remote), Tier::Remote, "a policy asks for it: {settings:?}");
+            assert_eq!(settings.tier_of_changes(), of_changes, "{settings:?}");
+        }
     }
 }

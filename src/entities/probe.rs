@@ -135,8 +135,19 @@ async fn see(file: &SqliteFile, before: Option<Open>, validity: &Validity) -> Re
         head
     };
     // The connection has read the file now, so its index is there if there is one; its head is read by the next look.
-    let seen = glance.zip(head).or_else(|| Glance::open(&file.path()).map(|glance| (glance, Head::NONE)));
+    let seen = match glance.zip(head) {
+        None if is_wal(&mut connection).await? => Glance::open(&file.path()).map(|glance| (glance, Head::NONE)),
+        seen => seen,
+    };
     Ok(Open { connection, identity, version, seen })
+}
+
+/// Whether the file has an index that commits rewrite. One that lies beside a file of another mode is left over, and never
+/// moves. While this connection is open, the mode stays.
+async fn is_wal(connection: &mut SqliteConnection) -> Result<bool, Cause> {
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(connection).await.map_err(|error| Cause::of(&error))?;
+    Ok(mode.eq_ignore_ascii_case("wal"))
 }
 
 #[cfg(test)]
@@ -203,6 +214,29 @@ mod tests {
         let (during, ()) = tokio::join!(probe.look(file), commit);
         let after = probe.look(file).await.unwrap();
         assert!(after.tick > before.tick, "before {before:?}, during {during:?}, after {after:?}");
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "leaves a file behind, durably or not")]
+    async fn an_index_that_is_left_over_beside_a_file_of_another_mode_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let shm = folder.path().join("app.db-shm");
+        let mut writer = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (id text)").execute(&mut writer).await.unwrap();
+        let index = std::fs::read(&shm).unwrap();
+        sqlx::raw_sql("PRAGMA journal_mode = DELETE").execute(&mut writer).await.unwrap();
+        assert!(!shm.exists());
+        std::fs::write(&shm, &index).unwrap();
+        assert!(Glance::open(&path).unwrap().head().is_some(), "it looks like one that is in use");
+        let (pool, probe) = watched(&path);
+        let Database::Sqlite(file) = &pool.database else { panic!("a file was asked for") };
+        for round in 0..4 {
+            let before = probe.look(file).await.unwrap();
+            assert_eq!(probe.look(file).await.unwrap().tick, before.tick, "nothing was committed, round {round}");
+            sqlx::raw_sql("INSERT INTO t VALUES ('x')").execute(&mut writer).await.unwrap();
+            assert!(probe.look(file).await.unwrap().tick > before.tick, "a commit, round {round}");
+        }
     }
 
     #[tokio::test]

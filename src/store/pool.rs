@@ -17,7 +17,7 @@ use sqlx::{
 
 use super::{
     error::{Cause, StoreError},
-    transaction::{Inner, Sql, Transaction, bound_postgres, bound_sqlite},
+    transaction::{Inner, Sql, Transaction, bound_sqlite},
     value::Value,
 };
 
@@ -152,8 +152,12 @@ impl Store {
                 let pool = self.file_pool(file)?;
                 bound_sqlite(sql.sqlite, values).execute(&pool).await.map(|done| done.rows_affected())
             }
-            Database::Postgres(pool) => {
-                bound_postgres(sql, values).execute(pool).await.map(|done| done.rows_affected())
+            // As every other: a role may be set to read, or to wait for locks otherwise.
+            Database::Postgres(_) => {
+                let mut transaction = self.begin().await?;
+                let done = transaction.run(sql, values).await?;
+                transaction.commit().await?;
+                return Ok(done);
             }
         };
         done.map_err(|error| StoreError::of(&self.address, &error))

@@ -216,10 +216,7 @@ pub(super) fn bound_sqlite<'q>(
     })
 }
 
-pub(super) fn bound_postgres<'q>(
-    sql: Sql,
-    values: &[Value<'_>],
-) -> Query<'q, Postgres, <Postgres as sqlx::Database>::Arguments> {
+fn bound_postgres<'q>(sql: Sql, values: &[Value<'_>]) -> Query<'q, Postgres, <Postgres as sqlx::Database>::Arguments> {
     values.iter().fold(sqlx::query(sql.postgres), |query, value| match value {
         Value::Text(text) => query.bind(text.as_deref()),
         Value::Int(number) => query.bind(*number),

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    error::StoreError,
+    error::{Cause, StoreError},
     pool::Dialect,
     value::{At, POSTGRES_EPOCH_US, Value},
 };
@@ -145,7 +145,12 @@ impl Transaction {
                 None => all.push(std::mem::take(&mut rows)),
             }
         }
-        Ok(all)
+        if all.len() == queries.len() {
+            Ok(all)
+        } else {
+            // Rows that are not told apart are none: nothing is decided on them.
+            Err(StoreError::Away { address: self.address.clone(), cause: Cause::Protocol })
+        }
     }
 
     /// The first row that a query returns.

@@ -189,6 +189,7 @@ pub(super) async fn past(
         (HISTORY, &[Value::from(tenant), Value::from(since)]),
     ];
     let mut read = transaction.all(&queries).await?.into_iter();
+    // There are as many as queries.
     let mut next = || read.next().unwrap_or_default();
     let past = |row: &StoredRow| {
         Ok::<_, StoreError>(History {

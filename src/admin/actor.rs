@@ -187,7 +187,7 @@ impl Permitted {
             .resource
             .as_ref()
             .map(|resource| ResourceRecord { kind: code_word(&resource.kind), id: resource.id.clone() });
-        record.session = session(&actor.session);
+        record.session = (!actor.session.is_empty()).then(|| SessionRecord::of(&actor.session));
         let roles = self.evaluation.as_ref().map(|evaluation| evaluation.subject.roles.clone()).unwrap_or_default();
         record.principal = actor.principal.as_ref().map(|principal| PrincipalRecord {
             kind: code_word(&principal.kind),
@@ -203,15 +203,4 @@ impl Permitted {
         }
         record
     }
-}
-
-fn session(said: &Map<String, Json>) -> Option<SessionRecord> {
-    (!said.is_empty()).then(|| SessionRecord {
-        mfa: said.get("mfa").and_then(Json::as_bool),
-        idle_seconds: said.get("idle_seconds").and_then(Json::as_i64),
-        age_seconds: said.get("age_seconds").and_then(Json::as_i64),
-        mfa_age_seconds: said.get("mfa_age_seconds").and_then(Json::as_i64),
-        tenant: said.get("tenant").and_then(Json::as_str).map(|tenant| tenant.chars().take(256).collect()),
-        device_managed: said.get("device_managed").and_then(Json::as_bool),
-    })
 }

@@ -126,15 +126,7 @@ fn fields(requested: Option<Vec<String>>, fields: Option<&Fields>) -> Option<Fie
 }
 
 fn session(request: &Request) -> Option<SessionRecord> {
-    let session = request.context.get("session")?.as_object()?;
-    Some(SessionRecord {
-        mfa: session.get("mfa").and_then(Json::as_bool),
-        idle_seconds: session.get("idle_seconds").and_then(Json::as_i64),
-        age_seconds: session.get("age_seconds").and_then(Json::as_i64),
-        mfa_age_seconds: session.get("mfa_age_seconds").and_then(Json::as_i64),
-        tenant: session.get("tenant").and_then(Json::as_str).map(|tenant| cut(tenant, WORD_CHARS_MAX)),
-        device_managed: session.get("device_managed").and_then(Json::as_bool),
-    })
+    request.context.get("session")?.as_object().map(SessionRecord::of)
 }
 
 fn text<'a>(request: &'a Request, key: &str) -> Option<&'a str> {

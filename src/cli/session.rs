@@ -10,7 +10,7 @@ pub(super) fn pairs(text: &str) -> Result<Map<String, Json>, String> {
         let read = match key {
             "mfa" | "device_managed" => value.parse().ok().map(Json::Bool).ok_or("true or false"),
             "age_seconds" | "idle_seconds" | "mfa_age_seconds" => {
-                value.parse::<i64>().ok().map(Json::from).ok_or("a number of seconds")
+                value.parse::<u32>().ok().map(Json::from).ok_or("a number of seconds")
             }
             "tenant" => Some(value).filter(|id| !id.is_empty()).map(Json::from).ok_or("an organization's id"),
             _ => {
@@ -37,8 +37,8 @@ pub(super) fn typed(text: &str) -> Result<String, String> {
 pub(super) fn hint(reason: &str) -> Option<&'static str> {
     match reason {
         "mfa_required" => Some(
-            "say --session mfa=true,… with a second factor that was shown; with `mfa_age_seconds`, less than twelve hours ago \
-             where rights are changed",
+            "say --session mfa=true,…; a second factor that was shown long ago (`mfa_age_seconds`) is shown again before \
+             rights are changed",
         ),
         _ => reason
             .starts_with("session_")
@@ -62,7 +62,7 @@ mod tests {
         assert!(pairs("").unwrap().is_empty());
         let refused = pairs("mfa=true,idle=5").unwrap_err();
         assert!(refused.contains("`idle`") && refused.contains("idle_seconds, age_seconds"), "{refused}");
-        for wrong in ["mfa", "mfa=yes", "age_seconds=x", "tenant=", "mfa=true,mfa=false"] {
+        for wrong in ["mfa", "mfa=yes", "age_seconds=x", "mfa_age_seconds=-1", "tenant=", "mfa=true,mfa=false"] {
             assert!(typed(wrong).is_err(), "{wrong}");
         }
     }

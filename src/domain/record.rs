@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use super::{
     evaluation::{Decision, Evidence},
@@ -18,6 +19,9 @@ pub const FREE_TEXT_CHARS_MAX: usize = 500;
 
 /// The longest name of an action, a type, a field or a context key that a record keeps, in characters.
 pub const WORD_CHARS_MAX: usize = 64;
+
+/// The longest id of a tenant that a session names and a record keeps, in characters.
+const TENANT_CHARS_MAX: usize = 256;
 
 /// In `detail`: which change a record tells of, and the event that takes such a record back.
 pub const CHANGE: &str = "change";
@@ -221,6 +225,23 @@ pub struct SessionRecord {
     pub tenant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_managed: Option<bool>,
+}
+
+impl SessionRecord {
+    /// What a caller said of a session, as far as a record keeps it.
+    pub fn of(said: &Map<String, Json>) -> Self {
+        let flag = |key: &str| said.get(key).and_then(Json::as_bool);
+        let number = |key: &str| said.get(key).and_then(Json::as_i64);
+        let tenant = said.get("tenant").and_then(Json::as_str);
+        Self {
+            mfa: flag("mfa"),
+            idle_seconds: number("idle_seconds"),
+            age_seconds: number("age_seconds"),
+            mfa_age_seconds: number("mfa_age_seconds"),
+            tenant: tenant.map(|tenant| tenant.chars().take(TENANT_CHARS_MAX).collect()),
+            device_managed: flag("device_managed"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

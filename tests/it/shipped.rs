@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::helpers::{
     postgres::Postgres,
@@ -239,6 +239,40 @@ fn a_stopped_postgresql_costs_the_tier_remote_and_nothing_else_and_is_caught_up_
     assert_eq!(report["records"], records.len());
     let held: BTreeSet<Receipt> = records.into_iter().map(|(receipt, _)| receipt).collect();
     assert!(receipts.iter().all(|receipt| held.contains(receipt)));
+}
+
+#[test]
+fn where_changes_wait_for_the_store_a_grant_does_and_a_read_does_not() {
+    let server = Postgres::start();
+    let Shipping { sidecar, _world, .. } = Shipping::to(&server, "durability: { changes: remote }");
+    let config = fs::read_to_string(sidecar.config_file()).unwrap();
+    let may_grant = config.replace("name: ehr,", "name: ehr, capabilities: [decide, grant],");
+    fs::write(sidecar.config_file(), may_grant).unwrap();
+    let mut sidecar = sidecar.started();
+    wait_for("it is ready", || (sidecar.doors().probe("/readyz").status == 200).then_some(()));
+    let glass = |user: &str, client: &str| {
+        let asked = json!({
+            "subject": { "type": "User", "id": user }, "client": client, "reason_code": "COVERING",
+            "justification": "Covering for a colleague on leave",
+            "session": { "mfa": true, "idle_seconds": 5, "age_seconds": 60 },
+        });
+        sidecar.doors().unix().post("/grants/v1/emergency", &asked).unwrap()
+    };
+    let granted = glass("ana", "C4");
+    assert_eq!(granted.status, 201, "{}", granted.body);
+    server.stop();
+    let refused = glass("ben", "C2");
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let read = sidecar.doors().tcp().ask(&ana_reads()).unwrap();
+    assert_eq!(read.json()["context"]["chaperone"]["receipt"]["durability"], "process", "{}", read.body);
+    let url = _world.url("store");
+    let store = Path::new(url.trim_start_matches("sqlite://"));
+    let made =
+        on_file(store, "SELECT user_id FROM grants WHERE client_id IN ('C2', 'C4') AND user_id IN ('ana', 'ben')");
+    assert_eq!(made, [vec![Some("ana".to_owned())]], "nothing is in force of which the store has no record");
+    server.restart();
+    wait_for("nothing waits", || (lag(&sidecar) == 0).then_some(()));
+    assert_eq!(sidecar.stop(), Some(0), "{}", sidecar.log());
 }
 
 #[test]

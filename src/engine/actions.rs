@@ -1,6 +1,9 @@
 //! The schema's actions: what each is a member of, and the request environments in which it may be asked.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap, hash_map},
+    hash::Hash,
+};
 
 use cedar_policy::{
     ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Request, Schema, entities_errors::EntitiesError,
@@ -22,16 +25,32 @@ pub struct Actions {
     pub environments: Environments,
 }
 
-/// Numbers for the actions, types and environments of a schema.
+/// Numbers for the actions, types and environments of a schema. There are hundreds of environments and names are large:
+/// each is kept once.
 #[derive(Clone, Debug, Default)]
 pub struct Environments {
     /// Those that can be asked; a group that is asked nowhere has no number.
-    actions: HashMap<EntityUid, u32>,
-    types: HashMap<EntityTypeName, u32>,
+    actions: Numbered<EntityUid>,
+    types: Numbered<EntityTypeName>,
     /// (action, principal type, resource type) -> position in `all`.
     numbers: HashMap<(u32, u32, u32), u32>,
-    /// Action, principal type, resource type; those of one action stand together.
-    pub all: Vec<(EntityUid, EntityTypeName, EntityTypeName)>,
+    all: Vec<(u32, u32, u32)>,
+}
+
+/// Names by their numbers, and the other way round.
+#[derive(Clone, Debug)]
+struct Numbered<T> {
+    names: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+/// One request environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment<'a> {
+    pub action: &'a EntityUid,
+    pub principal: &'a EntityTypeName,
+    pub resource: &'a EntityTypeName,
+    pub place: Place,
 }
 
 /// The positions of one request's environment.
@@ -79,8 +98,7 @@ pub struct Members<'a> {
 impl<'a> Members<'a> {
     pub fn of(actions: &'a Actions) -> Self {
         let mut of_group: HashMap<&EntityUid, Vec<usize>> = HashMap::new();
-        for (action, number) in &actions.environments.actions {
-            let Ok(number) = usize::try_from(*number) else { continue };
+        for (number, action) in actions.environments.actions.names.iter().enumerate() {
             for group in actions.hierarchy.ancestors(action).into_iter().flatten() {
                 of_group.entry(group).or_default().push(number);
             }
@@ -122,6 +140,7 @@ impl Environments {
                 }
             }
         }
+        this.all.shrink_to_fit();
         Ok(this)
     }
 
@@ -131,36 +150,87 @@ impl Environments {
         principal: &EntityTypeName,
         resource: &EntityTypeName,
     ) -> Result<(), ActionsError> {
-        let next = number(self.actions.len())?;
-        let of_action = *self.actions.entry(action.clone()).or_insert(next);
-        let next = number(self.types.len())?;
-        let of_principal = *self.types.entry(principal.clone()).or_insert(next);
-        let next = number(self.types.len())?;
-        let of_resource = *self.types.entry(resource.clone()).or_insert(next);
-        let key = (of_action, of_principal, of_resource);
-        if let std::collections::hash_map::Entry::Vacant(vacant) = self.numbers.entry(key) {
+        let key = (self.actions.number(action)?, self.types.number(principal)?, self.types.number(resource)?);
+        if let hash_map::Entry::Vacant(vacant) = self.numbers.entry(key) {
             vacant.insert(number(self.all.len())?);
-            self.all.push((action.clone(), principal.clone(), resource.clone()));
+            self.all.push(key);
         }
         Ok(())
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = Environment<'_>> {
+        (0..self.all.len()).filter_map(|at| self.get(at))
+    }
+
+    /// The environment at this position.
+    pub fn get(&self, at: usize) -> Option<Environment<'_>> {
+        let (action, principal, resource) = *self.all.get(at)?;
+        Some(Environment {
+            action: self.actions.name(action)?,
+            principal: self.types.name(principal)?,
+            resource: self.types.name(resource)?,
+            place: Place { action: usize::try_from(action).ok()?, environment: at },
+        })
+    }
+
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// The position of an action among [`Self::action_count`]; `None` if it is asked nowhere.
     pub fn action_number(&self, action: &EntityUid) -> Option<usize> {
-        usize::try_from(*self.actions.get(action)?).ok()
+        usize::try_from(self.actions.known(action)?).ok()
     }
 
     pub fn action_count(&self) -> usize {
-        self.actions.len()
+        self.actions.names.len()
+    }
+
+    /// The actions that may be asked about a resource of this type, whoever asks.
+    pub fn actions_on(&self, resource: &EntityTypeName) -> BTreeSet<&EntityUid> {
+        let Some(wanted) = self.types.known(resource) else { return BTreeSet::new() };
+        let found = self.all.iter().filter(|(_, _, resource)| *resource == wanted);
+        found.filter_map(|(action, _, _)| self.actions.name(*action)).collect()
     }
 
     /// `None`: the schema knows no such environment.
     pub fn place(&self, request: &Request) -> Option<Place> {
-        let action = *self.actions.get(request.action()?)?;
-        let principal = *self.types.get(request.principal()?.type_name())?;
-        let resource = *self.types.get(request.resource()?.type_name())?;
-        let environment = *self.numbers.get(&(action, principal, resource))?;
+        self.find(request.action()?, request.principal()?.type_name(), request.resource()?.type_name())
+    }
+
+    /// The environment of these; `None`: the schema knows none.
+    pub fn find(&self, action: &EntityUid, principal: &EntityTypeName, resource: &EntityTypeName) -> Option<Place> {
+        let action = self.actions.known(action)?;
+        let key = (action, self.types.known(principal)?, self.types.known(resource)?);
+        let environment = *self.numbers.get(&key)?;
         Some(Place { action: usize::try_from(action).ok()?, environment: usize::try_from(environment).ok()? })
+    }
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { names: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Numbered<T> {
+    /// The number of a name, which is given the next one if it is new.
+    fn number(&mut self, name: &T) -> Result<u32, ActionsError> {
+        if let Some(known) = self.known(name) {
+            return Ok(known);
+        }
+        let next = number(self.names.len())?;
+        self.names.push(name.clone());
+        self.numbers.insert(name.clone(), next);
+        Ok(next)
+    }
+
+    fn known(&self, name: &T) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    fn name(&self, number: u32) -> Option<&T> {
+        self.names.get(usize::try_from(number).ok()?)
     }
 }
 

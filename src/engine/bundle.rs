@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use cedar_policy::{Entities, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{Entities, EntityUid, Schema};
 
 use super::{
     actions::Actions,
@@ -50,7 +50,6 @@ pub struct Bundle {
     pub(super) actions: Arc<Actions>,
     /// Every action of the namespace by its name.
     pub(super) action_uids: HashMap<Arc<str>, EntityUid>,
-    pub(super) applicable: Applicable,
     pub(super) principal_types: BTreeSet<Arc<str>>,
 }
 
@@ -60,17 +59,6 @@ pub(super) struct ActionSets(RwLock<HashMap<BTreeSet<EntityUid>, Entities>>);
 
 /// Callers choose which groups they ask for together: so many sets are remembered, and the others made each time.
 const ACTION_SETS_MAX: usize = 128;
-
-/// Action -> the (resource type, principal type) pairs that a request for it may have.
-pub(super) type Applicable = BTreeMap<EntityUid, Vec<(EntityTypeName, EntityTypeName)>>;
-
-/// A request environment.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Environment {
-    pub principal: Arc<str>,
-    pub action: EntityUid,
-    pub resource: Arc<str>,
-}
 
 /// What a policy's annotations say, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,13 +87,11 @@ pub struct PolicyMeta {
 impl Bundle {
     /// Whether `action` may be asked by this principal's type on this resource's.
     pub(super) fn applies(&self, action: &EntityUid, principal: &EntityUid, resource: &EntityUid) -> bool {
-        let is_asked =
-            |(on, by): &(EntityTypeName, EntityTypeName)| by == principal.type_name() && on == resource.type_name();
-        self.applicable.get(action).is_some_and(|pairs| pairs.iter().any(is_asked))
+        self.actions.environments.find(action, principal.type_name(), resource.type_name()).is_some()
     }
 
     pub(super) fn applies_somewhere(&self, action: &EntityUid) -> bool {
-        self.applicable.get(action).is_some_and(|pairs| !pairs.is_empty())
+        self.actions.environments.action_number(action).is_some()
     }
 
     /// Every action that asking `verb` on `resource` may lead to: its groups, their masks, and what its permits require.
@@ -143,14 +129,13 @@ impl Bundle {
     }
 
     fn applicable_actions(&self, resource: &EntityUid, wanted: impl Fn(&str) -> bool) -> Vec<EntityUid> {
-        let is_on = |pairs: &[(EntityTypeName, EntityTypeName)]| pairs.iter().any(|(on, _)| on == resource.type_name());
-        let found =
-            self.applicable.iter().filter(|(action, pairs)| is_on(pairs) && wanted(AsRef::<str>::as_ref(action.id())));
-        found.map(|(action, _)| action.clone()).collect()
+        let asked = self.actions.environments.actions_on(resource.type_name()).into_iter();
+        asked.filter(|action| wanted(AsRef::<str>::as_ref(action.id()))).cloned().collect()
     }
 
     pub(super) fn plan_of(&self, principal: &EntityUid, resource: &EntityUid, actions: &[EntityUid]) -> SlicePlan {
-        plan::plan_for(&self.plans, &principal.type_name().to_string(), &resource.type_name().to_string(), actions)
+        let environments = &self.actions.environments;
+        self.plans.merged(environments, principal.type_name(), resource.type_name(), actions)
     }
 
     /// The actions that judging `question` needs among the entities: without them `action in …` is false.

@@ -50,7 +50,8 @@ struct Permit {
     /// With its text: that alone tells clauses apart.
     policy: Policy,
     scope: Scope,
-    cut: OnceLock<Option<Cut>>,
+    /// Boxed: most are never needed.
+    cut: OnceLock<Option<Box<Cut>>>,
 }
 
 #[derive(Debug)]
@@ -120,13 +121,13 @@ impl Permit {
     /// `None` for a permit without conditions, which cannot fail beyond its scope.
     fn cut(&self) -> Option<&Cut> {
         let cut = || {
-            cut(&self.policy).unwrap_or_else(|error| {
+            cut(&self.policy).map(|cut| cut.map(Box::new)).unwrap_or_else(|error| {
                 // A bundle goes live only with permits that `can_be_cut`: an explanation is poorer, no decision is.
                 tracing::error!(error = &error as &dyn std::error::Error, "a permit cannot be explained");
                 None
             })
         };
-        self.cut.get_or_init(cut).as_ref()
+        self.cut.get_or_init(cut).as_deref()
     }
 }
 

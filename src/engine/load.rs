@@ -11,7 +11,7 @@ use cedar_policy::PolicySet;
 use super::{
     Bundle,
     actions::Actions,
-    bundle::{ActionSets, Applicable, PolicyMeta},
+    bundle::{ActionSets, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::Clauses,
     guard::{beside, guard_policies, guard_schema, on_big_stack},
@@ -173,13 +173,8 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
     let index = PolicyIndex::build(&parts.set, &actions).map_err(|error| error.to_string())?;
     let clauses = Clauses::of(&parts.set, &actions);
     let probes = Probes::of(&parts.set);
-    let mut applicable = Applicable::new();
-    let mut principal_types = BTreeSet::new();
-    for (action, principal, resource) in &actions.environments.all {
-        principal_types.insert(principal);
-        let pairs = applicable.entry(action.clone()).or_default();
-        pairs.push((resource.clone(), principal.clone()));
-    }
+    let principal_types: BTreeSet<_> =
+        actions.environments.iter().map(|environment| environment.principal.clone()).collect();
     let action_type = format!("{}Action", parts.schema.namespace);
     let named = parts.schema.schema.actions().filter(|action| action.type_name().to_string() == action_type);
     let action_uids = named.map(|action| (AsRef::<str>::as_ref(action.id()).into(), action.clone())).collect();
@@ -206,7 +201,6 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         action_sets: ActionSets::default(),
         actions,
         action_uids,
-        applicable,
         principal_types,
     })
 }

@@ -142,7 +142,7 @@ impl CallersApi {
                 entry.require(Capability::Grant)?;
                 let asking = self.asking(arrival, entry);
                 trace.decision_id = Some(asking.decision_id.clone());
-                return self.grant((index, call), parts, body, asking).await;
+                return Box::pin(self.grant((index, call), parts, body, asking)).await;
             }
             Some(Route::Metadata | Route::OpenApi) | None => return Err(ApiError::new(Code::NotFound, "no such path")),
         };
@@ -163,7 +163,8 @@ impl CallersApi {
         let work = async move {
             let answered = match ask {
                 Ask::Evaluation => authzen::evaluation(room, body, asking).await,
-                Ask::Evaluations => authzen::evaluations(room, body, asking).await,
+                // Boxed, as the grant above: one question, which is what is mostly asked, should not carry their room.
+                Ask::Evaluations => Box::pin(authzen::evaluations(room, body, asking)).await,
                 Ask::Outcome => outcome::outcome(room, body, asking).await,
                 Ask::DemoClock => demo::clock(&room, &body),
             };

@@ -194,7 +194,8 @@ where
         let beat = Beat::new(&pulse, request.version() == http::Version::HTTP_2, || {
             hall.headless().remove(&id);
         });
-        let answer = Arc::clone(&handler).handle(request, peer.clone());
+        // Boxed: the connection moves what it is given several times before it first asks for the answer.
+        let answer = Box::pin(Arc::clone(&handler).handle(request, peer.clone()));
         async move {
             let answer = answer.await;
             // An answer in pieces keeps its connection busy until they are made.

@@ -14,7 +14,7 @@ use super::{
     reads::{Names, Reads},
 };
 use crate::engine::{
-    actions::{Actions, Place},
+    actions::{Actions, Environment, Place},
     policies::without_text,
     scope::Scope,
 };
@@ -89,7 +89,7 @@ impl Half {
         Ok(Self {
             sets: Sets::of(policies, source)?,
             unnamed,
-            general: slots(actions.environments.all.len()),
+            general: slots(actions.environments.count()),
             by_principal: named(principals),
             by_resource: named(resources),
             scopes,
@@ -144,7 +144,7 @@ impl Half {
     /// `None` where they could not be made, or there are too many already.
     fn touched(&self, actions: &Actions, request: &Request, names: &Names) -> Option<Arc<Touched>> {
         let at = actions.environments.place(request)?.environment;
-        let (action, principal, resource) = actions.environments.all.get(at)?;
+        let Environment { action, principal, resource, .. } = actions.environments.get(at)?;
         let mut known = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (at, names.clone());
         if let Some(touched) = known.get(&key) {
@@ -192,7 +192,7 @@ impl Half {
     /// The outer `None`: the set could not be made; the inner one: it is empty.
     fn general_set(&self, actions: &Actions, place: Place) -> Option<Option<Arc<PolicySet>>> {
         let at = place.environment;
-        let (action, principal, resource) = actions.environments.all.get(at)?;
+        let Environment { action, principal, resource, .. } = actions.environments.get(at)?;
         let fits = |scope: &Scope| scope.fits_types(principal, resource) && scope.fits_action(actions, action);
         self.set_in(self.general.get(at)?, &self.unnamed, fits)
     }
@@ -201,7 +201,7 @@ impl Half {
         if let [only] = named.slots.as_slice() {
             return self.set_in(only, &named.list, |_| true);
         }
-        let (action, _, _) = actions.environments.all.get(place.environment)?;
+        let action = actions.environments.get(place.environment)?.action;
         let slot = named.slots.get(place.action)?;
         self.set_in(slot, &named.list, |scope| scope.fits_action(actions, action))
     }

@@ -17,8 +17,7 @@ use cedar_policy::{Effect, EntityTypeName, EntityUid, Policy, PolicyId, PolicySe
 use serde_json::Value as Json;
 
 use super::{
-    actions::{Actions, Members},
-    bundle::Environment,
+    actions::{Actions, Environment, Environments, Members},
     policies::{annotation, without_text},
     reasons::Reasons,
     schema_shape::SchemaShape,
@@ -47,8 +46,9 @@ pub struct Known<'a> {
     pub taxonomy: &'a Taxonomy,
 }
 
-/// The plans of a bundle, by environment; alike ones are one.
-pub type Plans = BTreeMap<Environment, Arc<SlicePlan>>;
+/// The plans of a bundle by the positions of their environments; alike ones are one.
+#[derive(Debug)]
+pub struct Plans(Vec<Arc<SlicePlan>>);
 
 /// What the policies say, in Cedar's JSON form: known before the schema is.
 #[derive(Debug)]
@@ -76,23 +76,15 @@ pub fn plans(policies: &PolicySet, bodies: Bodies, known: Known<'_>) -> Plans {
         Part::of(policy, bodies, known.reasons, &members)
     };
     let parts: Vec<Part> = policies.policies().map(&mut part).collect();
-    let mut names: BTreeMap<&EntityTypeName, Arc<str>> = BTreeMap::new();
     let mut pairs: BTreeMap<(&EntityTypeName, &EntityTypeName), SameKinds<'_>> = BTreeMap::new();
-    let mut plans = Plans::new();
-    let environments = &known.actions.environments;
-    for (action, principal, resource) in &environments.all {
-        let mut name_of = |kind| Arc::clone(names.entry(kind).or_insert_with(|| Arc::from(kind.to_string())));
-        let environment =
-            Environment { principal: name_of(principal), action: action.clone(), resource: name_of(resource) };
-        let Some(number) = environments.action_number(action) else { continue };
+    let plan = |Environment { principal, resource, place, .. }| {
         let of_types = pairs.entry((principal, resource)).or_insert_with(|| {
             let fitting = parts.iter().filter(|part| part.scope.fits_types(principal, resource));
-            SameKinds::read(known, &environment, fitting)
+            SameKinds::read(known, [principal, resource].map(|kind| Arc::from(kind.to_string())), fitting)
         });
-        let plan = of_types.plan(number);
-        plans.insert(environment, plan);
-    }
-    plans
+        of_types.plan(place.action)
+    };
+    Plans(known.actions.environments.iter().map(plan).collect())
 }
 
 /// What environments share that have the same types of principal and resource.
@@ -113,9 +105,9 @@ struct Read<'p> {
 }
 
 impl<'p> SameKinds<'p> {
-    fn read(known: Known<'p>, types: &Environment, fitting: impl Iterator<Item = &'p Part>) -> Self {
+    fn read(known: Known<'p>, [principal, resource]: [Arc<str>; 2], fitting: impl Iterator<Item = &'p Part>) -> Self {
         let world = World { types: known.types, mapping: known.mapping };
-        let base = Reach::new(world, &types.principal, &types.resource);
+        let base = Reach::new(world, &principal, &resource);
         let mut this = Self { base, distinct: Vec::new(), parts: Vec::new(), made: BTreeMap::new() };
         for part in fitting {
             let mut reach = this.base.clone();
@@ -131,9 +123,8 @@ impl<'p> SameKinds<'p> {
         for path in known.reasons.deadlines.iter().flat_map(|deadline| &deadline.limits) {
             this.base.read_path(path);
         }
-        let resource = &types.resource;
-        let short = resource.strip_prefix(&*known.types.namespace).unwrap_or(resource);
-        if let Some(fields) = known.taxonomy.types.get(resource).or_else(|| known.taxonomy.types.get(short)) {
+        let short = resource.strip_prefix(&*known.types.namespace).unwrap_or(&resource);
+        if let Some(fields) = known.taxonomy.types.get(&resource).or_else(|| known.taxonomy.types.get(short)) {
             for attribute in [&fields.governed_by, &fields.header].into_iter().flatten() {
                 this.base.read_attribute(Root::Resource, attribute);
             }
@@ -166,18 +157,18 @@ impl<'p> SameKinds<'p> {
     }
 }
 
-/// The plan of several questions about one principal and one resource, asked of the same slice.
-pub fn plan_for(plans: &Plans, principal_type: &str, resource_type: &str, actions: &[EntityUid]) -> SlicePlan {
-    let mut union = SlicePlan::default();
-    for action in actions {
-        let environment =
-            Environment { principal: principal_type.into(), action: action.clone(), resource: resource_type.into() };
-        if let Some(plan) = plans.get(&environment) {
-            merge(&mut union.principal, &plan.principal);
-            merge(&mut union.resource, &plan.resource);
-        }
+impl Plans {
+    /// The plan of several questions about one principal and one resource, asked of the same slice.
+    pub fn merged(
+        &self,
+        environments: &Environments,
+        principal: &EntityTypeName,
+        resource: &EntityTypeName,
+        actions: &[EntityUid],
+    ) -> SlicePlan {
+        let places = actions.iter().filter_map(|action| environments.find(action, principal, resource));
+        union(places.filter_map(|place| self.0.get(place.environment).cloned()))
     }
-    union
 }
 
 /// What is to be loaded for all of `plans`, which are about one principal and one resource.

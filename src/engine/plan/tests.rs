@@ -57,7 +57,11 @@ impl Shipped {
     }
 
     fn plan(&self, policies: &str, resource: &str) -> SlicePlan {
-        plan_for(&self.plans(policies), "User", resource, &[look()])
+        self.merged(&self.plans(policies), resource, &[look()])
+    }
+
+    fn merged(&self, plans: &Plans, resource: &str, actions: &[EntityUid]) -> SlicePlan {
+        plans.merged(&self.actions.environments, &"User".parse().unwrap(), &resource.parse().unwrap(), actions)
     }
 }
 
@@ -184,8 +188,9 @@ fn only_policies_whose_scope_may_hold_count() {
     assert!(shipped.plan(policies, "Client").resource.relations.is_empty());
     let touch: EntityUid = r#"Action::"touch""#.parse().unwrap();
     let plans = shipped.plans(policies);
-    assert_eq!(names(&plan_for(&plans, "User", "Client", std::slice::from_ref(&touch)).resource.relations), ["holds"]);
-    assert_eq!(plan_for(&plans, "User", "Client", &[look(), touch]).resource.relations.len(), 1);
+    let touched = shipped.merged(&plans, "Client", std::slice::from_ref(&touch));
+    assert_eq!(names(&touched.resource.relations), ["holds"]);
+    assert_eq!(shipped.merged(&plans, "Client", &[look(), touch]).resource.relations.len(), 1);
 }
 
 #[test]

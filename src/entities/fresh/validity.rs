@@ -75,7 +75,8 @@ impl Validity {
         Self {
             tick: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
-            stamps: (0..stamps.max(1)).map(|_| AtomicU64::new(0)).collect(),
+            // Zeros that the system gives take no memory until one is set.
+            stamps: bytemuck::zeroed_slice_box(stamps.max(1)),
             lease: AtomicU64::new(NEVER),
             vouched: AtomicU64::new(0),
             renewed: Notify::new(),

@@ -116,6 +116,7 @@ impl Lifecycle {
         E: Into<Cause>,
     {
         let lifecycle = self.clone();
+        let work = Box::pin(work);
         let task = async move {
             let outcome = tokio::select! {
                 outcome = AssertUnwindSafe(work).catch_unwind() => outcome,

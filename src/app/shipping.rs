@@ -123,11 +123,11 @@ impl ToStore {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| SinkError::Away(format!("no runtime for the shipper: {error}")))?;
         let options = StoreOptions { statement_timeout: CALL_MAX, create: true, ..StoreOptions::default() };
-        let store = runtime.block_on(async {
+        let store = runtime.block_on(Box::pin(async {
             let store = TrailStore::open(&self.url, options)?;
             store.prepare(self.clock.now()).await?;
             Ok(store)
-        });
+        }));
         let store = store.map_err(|error: StoreError| told(&TrailError::Store(error)))?;
         Ok(Open { runtime, store })
     }

@@ -159,7 +159,7 @@ impl StorageFile for DiskFile {
 }
 
 fn write_zeros(file: &File, len: u64) -> io::Result<()> {
-    let zeros = [0u8; 64 * 1024];
+    let zeros = vec![0; 64 * 1024];
     let mut at = 0;
     while at < len {
         let part = zeros.get(..super::bytes::index(len - at)).unwrap_or(&zeros);

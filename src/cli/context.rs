@@ -1,6 +1,6 @@
 //! What every command finds: the environment, the configuration on demand, a runtime, telemetry.
 
-use std::{future::Future, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::OnceLock, time::Duration};
 
 use owo_colors::OwoColorize;
 
@@ -91,6 +91,8 @@ impl<'a> Context<'a> {
             .event_interval(STEPS_BETWEEN_LOOKS)
             .build()
             .map_err(|error| Failure::of(Exit::CannotRun, &error).because("the runtime cannot start"))?;
+        // By its address: the runtime moves what it is given, and is written out anew for each kind of it.
+        let work: Pin<Box<dyn Future<Output = T>>> = Box::pin(work);
         let done = runtime.block_on(work);
         runtime.shutdown_timeout(RUNTIME_END);
         Ok(done)

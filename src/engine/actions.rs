@@ -1,13 +1,14 @@
 //! The schema's actions: what each is a member of, and the request environments in which it may be asked.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map},
+    collections::{BTreeSet, HashMap},
     hash::Hash,
 };
 
 use cedar_policy::{
-    ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Request, Schema, entities_errors::EntitiesError,
+    ActionConstraint, Entity, EntityTypeName, EntityUid, Request, Schema, entities_errors::EntitiesError,
 };
+use indexmap::IndexSet;
 
 /// Why the actions of a schema could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,29 +20,23 @@ pub enum ActionsError {
 }
 
 /// The action hierarchy, closed, and the request environments. Made once a bundle and shared.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Actions {
-    hierarchy: Entities,
+    /// The positions of all groups that an action is in, ascending, by its own.
+    ancestors: Vec<Box<[u32]>>,
     pub environments: Environments,
 }
 
 /// Numbers for the actions, types and environments of a schema. There are hundreds of environments and names are large:
 /// each is kept once.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Environments {
-    /// Those that can be asked; a group that is asked nowhere has no number.
-    actions: Numbered<EntityUid>,
-    types: Numbered<EntityTypeName>,
-    /// (action, principal type, resource type) -> position in `all`.
-    numbers: HashMap<(u32, u32, u32), u32>,
+    /// Every action of the schema. Those that can be asked stand first: a group that is asked nowhere has no number.
+    actions: IndexSet<EntityUid>,
+    asked: usize,
+    types: IndexSet<EntityTypeName>,
+    /// Action, principal type, resource type, ascending.
     all: Vec<(u32, u32, u32)>,
-}
-
-/// Names by their numbers, and the other way round.
-#[derive(Clone, Debug)]
-struct Numbered<T> {
-    names: Vec<T>,
-    numbers: HashMap<T, u32>,
 }
 
 /// One request environment.
@@ -67,24 +62,40 @@ impl Actions {
     ///
     /// [`ActionsError`] if Cedar cannot close the hierarchy, or if there are more than can be numbered.
     pub fn of(schema: &Schema) -> Result<Self, ActionsError> {
+        let environments = Environments::of(schema)?;
         let hierarchy = schema.action_entities().map_err(Box::new)?;
-        Ok(Self { hierarchy, environments: Environments::of(schema)? })
+        let ancestors = environments.actions.iter().map(|action| {
+            let groups = hierarchy.ancestors(action).into_iter().flatten();
+            let mut positions: Vec<u32> = groups.filter_map(|group| position(&environments.actions, group)).collect();
+            positions.sort_unstable();
+            positions.into_boxed_slice()
+        });
+        Ok(Self { ancestors: ancestors.collect(), environments })
     }
 
     /// The entity of an action, with all its groups. A request's entities must contain that of its action, or
     /// `action in …` in a policy's body is false; nobody but the schema may supply it.
-    pub fn entity(&self, action: &EntityUid) -> Option<&Entity> {
-        self.hierarchy.get(action)
+    pub fn entity(&self, action: &EntityUid) -> Option<Entity> {
+        let groups = self.groups_of(action)?.iter().filter_map(|group| name(&self.environments.actions, *group));
+        // All its groups are its parents: those between need not be among the request's entities.
+        Some(Entity::new_no_attrs(action.clone(), groups.cloned().collect()))
+    }
+
+    fn groups_of(&self, action: &EntityUid) -> Option<&[u32]> {
+        Some(self.ancestors.get(self.environments.actions.get_index_of(action)?)?)
     }
 
     /// Whether a policy's action scope holds for `action`.
     pub fn fits(&self, scope: &ActionConstraint, action: &EntityUid) -> bool {
-        let is_in = |group: &EntityUid| group == action || self.hierarchy.is_ancestor_of(group, action);
-        match scope {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(one) => one == action,
-            ActionConstraint::In(groups) => groups.iter().any(is_in),
-        }
+        let groups_named = match scope {
+            ActionConstraint::Any => return true,
+            ActionConstraint::Eq(one) => return one == action,
+            ActionConstraint::In(groups) => groups,
+        };
+        let groups = self.groups_of(action).unwrap_or_default();
+        let is_among =
+            |group| position(&self.environments.actions, group).is_some_and(|at| groups.binary_search(&at).is_ok());
+        groups_named.iter().any(|group| group == action || is_among(group))
     }
 }
 
@@ -98,8 +109,8 @@ pub struct Members<'a> {
 impl<'a> Members<'a> {
     pub fn of(actions: &'a Actions) -> Self {
         let mut of_group: HashMap<&EntityUid, Vec<usize>> = HashMap::new();
-        for (number, action) in actions.environments.actions.names.iter().enumerate() {
-            for group in actions.hierarchy.ancestors(action).into_iter().flatten() {
+        for (number, groups) in actions.ancestors.iter().take(actions.environments.asked).enumerate() {
+            for group in groups.iter().filter_map(|group| name(&actions.environments.actions, *group)) {
                 of_group.entry(group).or_default().push(number);
             }
         }
@@ -136,26 +147,20 @@ impl Environments {
             let principals: Vec<_> = schema.principals_for_action(action).into_iter().flatten().collect();
             for resource in schema.resources_for_action(action).into_iter().flatten() {
                 for principal in &principals {
-                    this.add(action, principal, resource)?;
+                    let action = number(&mut this.actions, action)?;
+                    this.all.push((action, number(&mut this.types, principal)?, number(&mut this.types, resource)?));
                 }
             }
         }
-        this.all.shrink_to_fit();
-        Ok(this)
-    }
-
-    fn add(
-        &mut self,
-        action: &EntityUid,
-        principal: &EntityTypeName,
-        resource: &EntityTypeName,
-    ) -> Result<(), ActionsError> {
-        let key = (self.actions.number(action)?, self.types.number(principal)?, self.types.number(resource)?);
-        if let hash_map::Entry::Vacant(vacant) = self.numbers.entry(key) {
-            vacant.insert(number(self.all.len())?);
-            self.all.push(key);
+        this.asked = this.actions.len();
+        for action in schema.actions() {
+            number(&mut this.actions, action)?;
         }
-        Ok(())
+        this.all.sort_unstable();
+        this.all.dedup();
+        this.all.shrink_to_fit();
+        u32::try_from(this.all.len()).map_err(|_source| ActionsError::TooMany { max: u32::MAX })?;
+        Ok(this)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Environment<'_>> {
@@ -166,9 +171,9 @@ impl Environments {
     pub fn get(&self, at: usize) -> Option<Environment<'_>> {
         let (action, principal, resource) = *self.all.get(at)?;
         Some(Environment {
-            action: self.actions.name(action)?,
-            principal: self.types.name(principal)?,
-            resource: self.types.name(resource)?,
+            action: name(&self.actions, action)?,
+            principal: name(&self.types, principal)?,
+            resource: name(&self.types, resource)?,
             place: Place { action: usize::try_from(action).ok()?, environment: at },
         })
     }
@@ -177,20 +182,25 @@ impl Environments {
         self.all.len()
     }
 
+    /// Whether the schema has this action, or group.
+    pub fn has_action(&self, action: &EntityUid) -> bool {
+        self.actions.contains(action)
+    }
+
     /// The position of an action among [`Self::action_count`]; `None` if it is asked nowhere.
     pub fn action_number(&self, action: &EntityUid) -> Option<usize> {
-        usize::try_from(self.actions.known(action)?).ok()
+        self.actions.get_index_of(action).filter(|number| *number < self.asked)
     }
 
     pub fn action_count(&self) -> usize {
-        self.actions.names.len()
+        self.asked
     }
 
     /// The actions that may be asked about a resource of this type, whoever asks.
     pub fn actions_on(&self, resource: &EntityTypeName) -> BTreeSet<&EntityUid> {
-        let Some(wanted) = self.types.known(resource) else { return BTreeSet::new() };
+        let Some(wanted) = position(&self.types, resource) else { return BTreeSet::new() };
         let found = self.all.iter().filter(|(_, _, resource)| *resource == wanted);
-        found.filter_map(|(action, _, _)| self.actions.name(*action)).collect()
+        found.filter_map(|(action, _, _)| name(&self.actions, *action)).collect()
     }
 
     /// `None`: the schema knows no such environment.
@@ -200,40 +210,23 @@ impl Environments {
 
     /// The environment of these; `None`: the schema knows none.
     pub fn find(&self, action: &EntityUid, principal: &EntityTypeName, resource: &EntityTypeName) -> Option<Place> {
-        let action = self.actions.known(action)?;
-        let key = (action, self.types.known(principal)?, self.types.known(resource)?);
-        let environment = *self.numbers.get(&key)?;
-        Some(Place { action: usize::try_from(action).ok()?, environment: usize::try_from(environment).ok()? })
+        let action = position(&self.actions, action)?;
+        let key = (action, position(&self.types, principal)?, position(&self.types, resource)?);
+        let environment = self.all.binary_search(&key).ok()?;
+        Some(Place { action: usize::try_from(action).ok()?, environment })
     }
 }
 
-impl<T> Default for Numbered<T> {
-    fn default() -> Self {
-        Self { names: Vec::new(), numbers: HashMap::new() }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Numbered<T> {
-    /// The number of a name, which is given the next one if it is new.
-    fn number(&mut self, name: &T) -> Result<u32, ActionsError> {
-        if let Some(known) = self.known(name) {
-            return Ok(known);
-        }
-        let next = number(self.names.len())?;
-        self.names.push(name.clone());
-        self.numbers.insert(name.clone(), next);
-        Ok(next)
-    }
-
-    fn known(&self, name: &T) -> Option<u32> {
-        self.numbers.get(name).copied()
-    }
-
-    fn name(&self, number: u32) -> Option<&T> {
-        self.names.get(usize::try_from(number).ok()?)
-    }
-}
-
-fn number(position: usize) -> Result<u32, ActionsError> {
+/// The number of a name, which is given the next one if it is new.
+fn number<T: Clone + Eq + Hash>(names: &mut IndexSet<T>, name: &T) -> Result<u32, ActionsError> {
+    let position = names.get_index_of(name).unwrap_or_else(|| names.insert_full(name.clone()).0);
     u32::try_from(position).map_err(|_source| ActionsError::TooMany { max: u32::MAX })
+}
+
+fn position<T: Eq + Hash>(names: &IndexSet<T>, name: &T) -> Option<u32> {
+    u32::try_from(names.get_index_of(name)?).ok()
+}
+
+fn name<T>(names: &IndexSet<T>, number: u32) -> Option<&T> {
+    names.get_index(usize::try_from(number).ok()?)
 }

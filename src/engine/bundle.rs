@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use cedar_policy::{Entities, EntityUid, Schema};
+use cedar_policy::{Entities, EntityId, EntityTypeName, EntityUid, Schema};
 
 use super::{
     actions::Actions,
@@ -48,8 +48,8 @@ pub struct Bundle {
     pub(super) action_sets: ActionSets,
     /// Every action of the schema with all its groups.
     pub(super) actions: Arc<Actions>,
-    /// Every action of the namespace by its name.
-    pub(super) action_uids: HashMap<Arc<str>, EntityUid>,
+    /// The type of the namespace's actions.
+    pub(super) action_type: EntityTypeName,
     pub(super) principal_types: BTreeSet<Arc<str>>,
 }
 
@@ -163,7 +163,7 @@ impl Bundle {
         if let Some(known) = self.action_sets.0.read().unwrap_or_else(PoisonError::into_inner).get(&uids) {
             return Ok(known.clone());
         }
-        let entities = uids.iter().filter_map(|uid| self.actions.entity(uid).cloned());
+        let entities = uids.iter().filter_map(|uid| self.actions.entity(uid));
         let entities =
             Entities::from_entities(entities, None).map_err(|source| JudgeError::Entity(Box::new(source)))?;
         let mut known = self.action_sets.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -208,6 +208,7 @@ impl Bundle {
 
     /// The uid of an action by its name.
     pub(super) fn action_uid(&self, name: &str) -> Option<EntityUid> {
-        self.action_uids.get(name).cloned()
+        let uid = EntityUid::from_type_name_and_id(self.action_type.clone(), EntityId::new(name));
+        self.actions.environments.has_action(&uid).then_some(uid)
     }
 }

@@ -13,7 +13,7 @@ use super::{
     actions::Actions,
     bundle::{ActionSets, PolicyMeta},
     check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
-    clauses::Clauses,
+    clauses::{Clauses, make_parser_ready},
     guard::{beside, guard_policies, guard_schema, on_big_stack},
     index::PolicyIndex,
     mapping_file::{self, MappingFile},
@@ -82,6 +82,7 @@ impl Bundle {
 }
 
 fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Problems> {
+    make_parser_ready();
     let fields = sources.fields.as_ref().map(parse_fields).transpose().map_err(sorted)?;
     let of_fields = sources.fields.as_ref().zip(fields.as_ref());
     let (parsed, schema) = beside(
@@ -176,8 +177,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
     let principal_types: BTreeSet<_> =
         actions.environments.iter().map(|environment| environment.principal.clone()).collect();
     let action_type = format!("{}Action", parts.schema.namespace);
-    let named = parts.schema.schema.actions().filter(|action| action.type_name().to_string() == action_type);
-    let action_uids = named.map(|action| (AsRef::<str>::as_ref(action.id()).into(), action.clone())).collect();
+    let action_type = action_type.parse().map_err(|error| format!("`{action_type}` is no type's name: {error}"))?;
     let principal_types = principal_types.into_iter().map(|kind| kind.to_string().into()).collect();
     let shape = &parts.schema.shape;
     let (caller_context, caller_context_of) = said_by_callers(shape, &parts.mapping.caller_context);
@@ -200,7 +200,7 @@ fn assemble(parts: Parts<'_>) -> Result<Bundle, String> {
         merged_plans: MergedPlans::default(),
         action_sets: ActionSets::default(),
         actions,
-        action_uids,
+        action_type,
         principal_types,
     })
 }

@@ -164,7 +164,8 @@ impl AdminApi {
         let tenant = administration::tenant(&actor)?.to_owned();
         let id = actor.principal.as_ref().map(|principal| principal.id.clone()).unwrap_or_default();
         let (admin, of) = (Arc::clone(&self.admin), tenant.clone());
-        let asking = async move { Ok::<_, ApiError>(admin.ask_to_read(&actor, reading.action(), &of).await?) };
+        let asking =
+            Box::pin(async move { Ok::<_, ApiError>(admin.ask_to_read(&actor, reading.action(), &of).await?) });
         layers::within(self.limits.deadline, &self.tasks, asking).await?;
         Arc::clone(trail).answer(reading, Reader { id, tenant }, parts, arrival).await
     }
@@ -197,7 +198,7 @@ impl AdminApi {
             headers: parts.headers.clone(),
             body,
         };
-        let work = administration::answer(Arc::clone(&self.admin), errand, Arc::clone(&self.limits));
+        let work = Box::pin(administration::answer(Arc::clone(&self.admin), errand, Arc::clone(&self.limits)));
         let work = tracing::Instrument::instrument(work, tracing::Span::current());
         layers::within(self.limits.deadline, &self.tasks, work).await
     }

@@ -160,7 +160,7 @@ impl CallersApi {
 
         let room = Arc::clone(room);
         let span = tracing::Span::current();
-        let work = async move {
+        let work = Box::pin(async move {
             let answered = match ask {
                 Ask::Evaluation => authzen::evaluation(room, body, asking).await,
                 // Boxed, as the grant above: one question, which is what is mostly asked, should not carry their room.
@@ -170,7 +170,7 @@ impl CallersApi {
             };
             drop(permit);
             answered
-        };
+        });
         let work = tracing::Instrument::instrument(work, span);
         layers::within(limits.deadline, &self.room.tasks, work).await.map(layers::json_answer)
     }
@@ -196,11 +196,11 @@ impl CallersApi {
         let body = grants::body_of(&call, &parts.headers, body, limits).await?;
         let (room, path, headers) = (Arc::clone(&self.room), parts.uri.path().to_owned(), parts.headers.clone());
         let span = tracing::Span::current();
-        let work = async move {
+        let work = Box::pin(async move {
             let answered = grants::answer(room, call, path, headers, body, asking).await;
             drop(permit);
             answered
-        };
+        });
         layers::within(limits.deadline, &self.room.tasks, tracing::Instrument::instrument(work, span)).await
     }
 }

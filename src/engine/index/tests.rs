@@ -206,7 +206,7 @@ proptest! {
         for (principal, action, resource) in REQUESTS {
             let request = request(principal, action, resource);
             let world = |entities: &[Entity]| {
-                let action = index.actions().entity(&uid(action)).cloned();
+                let action = index.actions().entity(&uid(action));
                 Entities::from_entities(entities.iter().cloned().chain(action), None).unwrap()
             };
             let (here, there) = (world(&entities), world(&elsewhere));
@@ -230,7 +230,7 @@ proptest! {
             let request = request(principal, action, resource);
             let mut present = entities.clone();
             if with_action {
-                present.extend(index.actions().entity(&uid(action)).cloned());
+                present.extend(index.actions().entity(&uid(action)));
             }
             let present = Entities::from_entities(present, None).unwrap();
             prop_assert_eq!(indexed(&index, &request, &present), plain(&policies, &request, &present));
@@ -249,7 +249,7 @@ proptest! {
             .unwrap();
         let index = PolicyIndex::build(&policies, &actions()).unwrap();
         let action = r#"Action::"view""#;
-        let present = Entities::from_entities(index.actions().entity(&uid(action)).cloned(), None).unwrap();
+        let present = Entities::from_entities(index.actions().entity(&uid(action)), None).unwrap();
         let merged = index.evaluate(&request(r#"User::"u0""#, action, r#"Note::"n0""#), &present);
         prop_assert!(merged.errors.iter().any(|(id, _)| *id == broken));
     }
@@ -310,7 +310,7 @@ fn only_policies_that_read_what_differs_are_asked_again() {
 fn a_body_sees_the_groups_of_the_action_that_was_added_to_the_entities() {
     let index = index(r#"permit(principal, action, resource) when { action in Action::"all" };"#);
     let request = request(r#"User::"a""#, r#"Action::"peek""#, r#"Note::"n""#);
-    let action = index.actions().entity(&uid(r#"Action::"peek""#)).cloned().unwrap();
+    let action = index.actions().entity(&uid(r#"Action::"peek""#)).unwrap();
     let present = Entities::from_entities([action], None).unwrap();
     assert!(index.evaluate(&request, &present).is_allowed());
     assert!(!index.evaluate(&request, &Entities::empty()).is_allowed());

@@ -12,7 +12,7 @@ use super::{
     Bundle,
     actions::Actions,
     bundle::{ActionSets, PolicyMeta},
-    check::{Vocabulary, lint_policies, sorted, validate_policies, warnings_or_errors},
+    check::{Vocabulary, check_context, lint_policies, sorted, validate_policies, warnings_or_errors},
     clauses::{Clauses, make_parser_ready},
     guard::{beside, guard_policies, guard_schema, on_big_stack},
     index::PolicyIndex,
@@ -119,8 +119,12 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
         problems.extend(validate_policies(&set, &policies, &sources.policies, vocabulary));
     }
     problems.extend(schema.warnings.iter().cloned());
+    let bodies = bodies.map_err(|error| Problems(vec![Problem::error(error.to_string())]));
+    if let Ok(bodies) = &bodies {
+        problems.extend(check_context(&policies, &sources.policies, bodies, &mapping.caller_context));
+    }
     let warnings = warnings_or_errors(problems)?;
-    let bodies = bodies.map_err(|error| Problems(vec![Problem::error(error.to_string())]))?;
+    let bodies = bodies?;
     let parts = Parts { sources, schema, set, bodies, policies, fields, reasons, mapping };
     let bundle = assemble(parts).map_err(|cause| Problems(vec![Problem::error(cause)]))?;
     Ok((bundle, Problems(warnings)))

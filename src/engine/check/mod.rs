@@ -1,5 +1,7 @@
 //! What is checked once every part of a bundle has been parsed: strict validation, and rules that Cedar does not know.
 
+mod unsaid;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
@@ -28,6 +30,7 @@ use super::{
     taxonomy_file::MASK,
 };
 use crate::domain::Reason;
+pub use unsaid::check_context;
 
 /// How many steps from principal and resource a policy may look: as far as a slice reaches.
 pub const LEVEL_MAX: u32 = 2;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::engine::policies::parse_policies;
 
-fn file(name: &str, text: &str) -> TextFile {
+pub(super) fn file(name: &str, text: &str) -> TextFile {
     TextFile { path: PathBuf::from("p").join(name), name: format!("policies/{name}"), text: Arc::from(text) }
 }
 

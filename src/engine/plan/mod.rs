@@ -65,6 +65,11 @@ impl Bodies {
         let bodies = policies.policies().map(|policy| Ok((policy.id().clone(), bodies(&without_text(policy))?)));
         bodies.collect::<Result<_, _>>().map(Self)
     }
+
+    /// The conditions of one policy, in the order of its text.
+    pub fn of_policy(&self, id: &PolicyId) -> &[Json] {
+        self.0.get(id).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// The slice plan of every request environment of the schema.

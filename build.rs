@@ -13,6 +13,8 @@ fn main() {
     if is_ours && is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_ENV", "gnu") && glibc() >= Some(GLIBC) {
         // Three quarters of a megabyte that every start reads, and that stays resident, become ten kilobytes.
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        // What is never run but where something went wrong stands apart from what is.
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
     }
 }
 

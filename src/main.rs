@@ -8,25 +8,24 @@ use std::{
 };
 
 use chaperone::{
-    cli::{self, Cli, Exit, Failure, STACK_BYTES},
+    cli::{self, Exit, Failure, STACK_BYTES},
     config::Environment,
     telemetry::Telemetry,
 };
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(exit) => return exit.into(),
-    };
     let telemetry = Arc::new(OnceLock::new());
-    let outcome = run(cli, &telemetry);
+    let outcome = run(&telemetry);
     end(outcome, telemetry.get()).into()
 }
 
-/// Runs the command on a thread whose stack does not depend on `ulimit -s`.
-fn run(cli: Cli, telemetry: &Arc<OnceLock<Telemetry>>) -> Result<Exit, Failure> {
+/// Understands and runs the command on a thread whose stack does not depend on `ulimit -s`.
+fn run(telemetry: &Arc<OnceLock<Telemetry>>) -> Result<Exit, Failure> {
     let telemetry = Arc::clone(telemetry);
-    let command = move || cli::run(cli, Environment::of_process(), &telemetry);
+    let command = move || match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli::run(cli, Environment::of_process(), &telemetry),
+        Err(exit) => Ok(exit),
+    };
     let thread = std::thread::Builder::new()
         .name("main".to_owned())
         .stack_size(STACK_BYTES)

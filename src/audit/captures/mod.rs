@@ -18,7 +18,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
 };
@@ -36,16 +36,16 @@ pub(super) const FILE_BYTES: u64 = 16 * 1024 * 1024;
 const KNOWN_MAX: usize = 131_072;
 /// The longest blob.
 const BLOB_BYTES_MAX: usize = 1024 * 1024;
-/// Blobs that wait to be written, and their bytes.
-const WAITING_MAX: usize = 4_096;
+/// Of the blobs that wait to be written. Each counts as so much more than it has: what its place in the queue takes.
 const WAITING_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const PLACE_BYTES: u64 = 64;
 
 /// Keeps blobs; one for a process.
 #[derive(Debug)]
 pub struct Captures {
     known: Arc<Mutex<Known>>,
     waiting: Arc<AtomicU64>,
-    orders: Mutex<Option<SyncSender<Order>>>,
+    orders: Mutex<Option<Sender<Order>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,7 +72,7 @@ impl Captures {
     pub fn open(dir: &Path, writer: &str, bytes_max: u64, quota: Option<u64>) -> io::Result<Self> {
         let folder = dir.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let (sender, orders) = sync_channel(WAITING_MAX);
+        let (sender, orders) = channel();
         let (known, waiting) = (Arc::<Mutex<Known>>::default(), Arc::<AtomicU64>::default());
         let mut desk = Desk {
             dir: dir.to_owned(),
@@ -104,16 +104,17 @@ impl Captures {
         if known.digests.contains(&digest) {
             return Some(digest.to_string());
         }
-        if self.waiting.load(Ordering::Acquire) + len > WAITING_BYTES_MAX {
+        let weight = len + PLACE_BYTES;
+        if self.waiting.load(Ordering::Acquire) + weight > WAITING_BYTES_MAX {
             return None;
         }
         if known.bytes + len > FILE_BYTES || known.digests.len() >= KNOWN_MAX {
-            orders.try_send(Order::NextFile).ok()?;
+            orders.send(Order::NextFile).ok()?;
             *known = Known::default();
         }
-        self.waiting.fetch_add(len, Ordering::AcqRel);
-        if orders.try_send(Order::Keep(blob)).is_err() {
-            self.waiting.fetch_sub(len, Ordering::AcqRel);
+        self.waiting.fetch_add(weight, Ordering::AcqRel);
+        if orders.send(Order::Keep(blob)).is_err() {
+            self.waiting.fetch_sub(weight, Ordering::AcqRel);
             return None;
         }
         known.digests.insert(digest);
@@ -167,7 +168,7 @@ impl Desk {
                 Order::Keep(blob) => blob,
             };
             let written = self.write(&blob);
-            self.waiting.fetch_sub(len64(blob.len()) + 1, Ordering::AcqRel);
+            self.waiting.fetch_sub(len64(blob.len()) + 1 + PLACE_BYTES, Ordering::AcqRel);
             match written {
                 Ok(()) => self.is_failing = false,
                 Err(error) => {

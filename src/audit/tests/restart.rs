@@ -28,16 +28,21 @@ async fn left_behind(count: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let trail = open(dir.path());
     append_many(&trail, count, Tier::Process).await;
-    // The spare is made by another thread, which may come late; what it never makes fails the test that looks for it.
+    settled(dir.path(), |segments| segments >= 2).await;
+    let copy = copy(dir.path());
+    trail.close().await.unwrap();
+    copy
+}
+
+/// Spares are made, and taken away when they come too late, by another thread. What it never does fails the test that
+/// looks for it.
+async fn settled(dir: &Path, is_settled: impl Fn(usize) -> bool) {
     for _ in 0..1_000 {
-        if segments(dir.path()).len() >= 2 {
+        if is_settled(segments(dir).len()) {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    let copy = copy(dir.path());
-    trail.close().await.unwrap();
-    copy
 }
 
 #[tokio::test]
@@ -86,6 +91,7 @@ async fn the_spare_of_a_dead_writer_goes_and_its_records_stay() {
     assert_eq!(segments(dir.path()).len(), 2, "one at work and one spare");
     let trail = open(dir.path());
     trail.close().await.unwrap();
+    settled(dir.path(), |segments| segments == 2).await;
     assert_eq!(segments(dir.path()).len(), 2, "one of each writer");
     assert_eq!(stored(dir.path()).len(), 7);
 }

@@ -15,6 +15,9 @@ use indexmap::IndexSet;
 pub enum ActionsError {
     #[error("cannot close the action hierarchy")]
     Hierarchy(#[from] Box<EntitiesError>),
+    /// A forbid of the group would never hold for the action: Cedar's schema has no such thing.
+    #[error("the action `{action}` is in the group `{group}`, which the schema does not have")]
+    NoGroup { action: Box<EntityUid>, group: Box<EntityUid> },
     #[error("the schema has more than {max} actions, entity types or request environments")]
     TooMany { max: u32 },
 }
@@ -64,13 +67,19 @@ impl Actions {
     pub fn of(schema: &Schema) -> Result<Self, ActionsError> {
         let environments = Environments::of(schema)?;
         let hierarchy = schema.action_entities().map_err(Box::new)?;
-        let ancestors = environments.actions.iter().map(|action| {
+        let groups_of = |action: &EntityUid| {
+            let missing = |group: &EntityUid| ActionsError::NoGroup {
+                action: Box::new(action.clone()),
+                group: Box::new(group.clone()),
+            };
             let groups = hierarchy.ancestors(action).into_iter().flatten();
-            let mut positions: Vec<u32> = groups.filter_map(|group| position(&environments.actions, group)).collect();
+            let positions = groups.map(|group| position(&environments.actions, group).ok_or_else(|| missing(group)));
+            let mut positions = positions.collect::<Result<Vec<u32>, _>>()?;
             positions.sort_unstable();
-            positions.into_boxed_slice()
-        });
-        Ok(Self { ancestors: ancestors.collect(), environments })
+            Ok(positions.into_boxed_slice())
+        };
+        let ancestors = environments.actions.iter().map(groups_of).collect::<Result<_, ActionsError>>()?;
+        Ok(Self { ancestors, environments })
     }
 
     /// The entity of an action, with all its groups. A request's entities must contain that of its action, or

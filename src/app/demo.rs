@@ -21,6 +21,7 @@ use sqlx::{
 
 use super::{AppError, Listening};
 use crate::{
+    audit::Trail,
     clock::{Clock as _, SystemClock},
     store::{Part, Store, StoreOptions},
 };
@@ -80,6 +81,8 @@ impl DemoFolder {
     ///
     /// [`AppError`] names the file that could not be made.
     pub async fn furnish(&self, listen: SocketAddr, admin: SocketAddr) -> Result<(), AppError> {
+        // Another demo that runs here is not to find its configuration changed.
+        Trail::ensure_free(&self.0.join("audit"))?;
         self.databases().await?;
         self.copy::<Policies>("policies")?;
         self.copy::<Schemas>("schemas")?;

@@ -86,6 +86,15 @@ pub struct Trail {
 }
 
 impl Trail {
+    /// Whether a process may open the trail in `dir`; says so before it writes anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Locked`] where another process holds the folder now.
+    pub fn ensure_free(dir: &Path) -> Result<(), OpenError> {
+        if dir.is_dir() { take_lock(dir).map(drop) } else { Ok(()) }
+    }
+
     /// Takes the folder, recovers what is there, and begins a new writer.
     ///
     /// Blocks on the disk.

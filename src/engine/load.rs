@@ -20,7 +20,7 @@ use super::{
     plan,
     policies::parse_policies,
     probes::Probes,
-    problem::{Problem, Problems},
+    problem::{Problem, Problems, Severity},
     question::ContextKind,
     question::MergedPlans,
     reasons::Reasons,
@@ -120,8 +120,11 @@ fn build(sources: &Sources, known_good: bool) -> Result<(Bundle, Problems), Prob
     }
     problems.extend(schema.warnings.iter().cloned());
     let bodies = bodies.map_err(|error| Problems(vec![Problem::error(error.to_string())]));
-    if let Ok(bodies) = &bodies {
-        problems.extend(check_context(&policies, &sources.policies, bodies, &mapping.caller_context));
+    // Behind a mapping that cannot be read nobody says anything.
+    if let (Ok(bodies), false) = (&bodies, problems.iter().any(|problem| problem.severity == Severity::Error)) {
+        // Not whatever is listed: a record or a set is nothing that a caller can say.
+        let (said, _) = said_by_callers(&schema.shape, &mapping.caller_context);
+        problems.extend(check_context(&policies, &sources.policies, bodies, said.keys()));
     }
     let warnings = warnings_or_errors(problems)?;
     let bodies = bodies?;

@@ -151,7 +151,11 @@ fn a_trail_on_a_file_system_without_writing_is_refused() {
 fn a_demo_twice_on_one_folder_is_refused_and_after_a_kill_it_starts_again() {
     let mut demo = Sidecar::demo();
     let pid = format!("in use by process {}", demo.pid());
+    let config = demo.trail().with_file_name("chaperone.yaml");
+    let edited = std::fs::read_to_string(&config).unwrap() + "# edited\n";
+    std::fs::write(&config, &edited).unwrap();
     end(&demo).says(1, &[&demo.trail().display().to_string(), &pid]);
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), edited, "it wrote nothing");
     let first = demo.doors().tcp().ask(&ana_reads()).unwrap();
     assert_eq!(first.json()["decision"], true, "the first goes on");
     let token = demo.doors().token;

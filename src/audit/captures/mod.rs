@@ -36,9 +36,9 @@ pub(super) const FILE_BYTES: u64 = 16 * 1024 * 1024;
 const KNOWN_MAX: usize = 131_072;
 /// The longest blob.
 const BLOB_BYTES_MAX: usize = 1024 * 1024;
-/// Of the blobs that wait to be written. Each counts as so much more than it has: what its place in the queue takes.
+/// Of the blobs that wait to be written. Each counts for so much more than it has, so that no more than 4,096 wait.
 const WAITING_BYTES_MAX: u64 = 16 * 1024 * 1024;
-const PLACE_BYTES: u64 = 64;
+const PLACE_BYTES: u64 = 4 * 1024;
 
 /// Keeps blobs; one for a process.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::{
+    Bundle,
     guard::{guard_policies, guard_schema},
+    load::BundlePaths,
     policies::parse_policies,
     schema::{Classes, build_schema},
     source::Sources,
@@ -93,6 +95,34 @@ fn alike_actions_stand_for_each_other() {
     let found = find(&built.schema);
     assert!(found.0.len() > 5, "{found}");
     assert_eq!(find(&built.for_validation().unwrap()), found);
+}
+
+/// What is listed is not yet said: nobody can say a record, or a set.
+#[test]
+fn a_context_key_that_is_listed_in_vain_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::io::Write::write_all(&mut std::fs::File::create(folder.path().join(name)).unwrap(), text.as_bytes())
+            .unwrap();
+    };
+    let shipped = |name: &str| std::fs::read_to_string(Path::new("schemas").join(name)).unwrap();
+    let more = "type RequestContext = { place?: { home?: Bool, ward?: Bool }, tags?: Set<String>,";
+    write("clinic.cedarschema", &shipped("clinic.cedarschema").replace("type RequestContext = {", more));
+    write("clinic.fields.yaml", &shipped("clinic.fields.yaml"));
+    let listed = "caller: [tags, place, place.home, ";
+    write("clinic.entities.yaml", &shipped("clinic.entities.yaml").replace("caller: [", listed));
+    write(
+        "a.cedar",
+        r#"@id("home") @text("t") @reason("mfa_required") forbid(principal, action, resource) when { context has place.home && !context.place.home };
+        @id("ward") @text("t") @reason("mfa_required") forbid(principal, action, resource) when { context has place.ward && !context.place.ward };
+        @id("tags") @text("t") @reason("mfa_required") forbid(principal, action, resource) when { context has tags && context.tags.contains("t") };
+        @id("ip") @text("t") @reason("mfa_required") forbid(principal, action, resource) when { context has ip && context.ip == context.purpose };"#,
+    );
+    let paths = BundlePaths { policies: folder.path().into(), schemas: folder.path().into(), cache: None };
+    let (_, warnings) = Bundle::load(&paths).unwrap();
+    let told: Vec<&str> = warnings.0.iter().map(|warning| warning.message.as_str()).collect();
+    let of = |id: &str, key: &str| format!("the policy `{id}` reads `context.{key}`, which nobody may say");
+    assert_eq!(told, [of("ward", "place.ward"), of("tags", "tags")]);
 }
 
 #[test]

@@ -116,3 +116,15 @@ fn what_could_not_be_written_is_taken_again() {
     captures.close();
     assert_eq!(CapturedBlobs::open(dir.path()).unwrap().find(&digest).unwrap().unwrap(), b"{}");
 }
+
+#[test]
+fn a_blob_counts_for_its_place_while_it_waits_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let captures = Captures::open(dir.path(), "w", u64::MAX, None).unwrap();
+    captures.waiting.store(WAITING_BYTES_MAX - PLACE_BYTES, Ordering::Release);
+    assert_eq!(captures.keep(b"one too many".to_vec()), None);
+    captures.waiting.store(0, Ordering::Release);
+    assert!(captures.keep(b"one".to_vec()).is_some());
+    captures.close();
+    assert_eq!(captures.waiting.load(Ordering::Acquire), 0);
+}
